@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet half of the embedded VPP: what a dataplane holds, and a graph that forwards packets by it.
+
+``Dataplane`` is all state and every operation on it (``model``); clients of the API and the CLI change it
+only through its methods, which refuse with VPP's error numbers (``DataplaneError.retval``). What is in
+force follows VPP: the pool of sw_if_index hands the index freed last out first, routes have sources with
+priorities and stay when their interface goes, interface addresses bring their routes while the interface is
+up, neighbours bring a /32 under an attached prefix.
+
+Packets move through ``graph``: device-input → ethernet-input → arp-input or ip4-input → ip4-lookup →
+ip4-rewrite, ip4-arp, ip4-glean, ip4-receive or ip4-drop → interface-output, with VPP's feature arcs between
+them. ``Graph.tracer`` hears of every drop: node, interface, reason, bytes. Ports bring the frames:
+``ports`` in memory, ``afpacket`` from a Linux interface, ``tap`` from a TAP made in any network namespace.
+
+Not here yet, and refused or dropped with a counter of its own: IPv6 forwarding, fragmentation, reassembly,
+VLANs, multicast, bridge domains, more than one worker thread.
+"""
+
+from .addresses import format_ip4, format_mac, ip4, random_mac
+from .errors import DataplaneError, Retval
+from .fib import API, CLI, Contribution, EntryFlag, FibEntry, FibSource, FibTable, Path, PathType
+from .graph import ErrorCount, Graph, Node, Packet
+from .icmp import EchoReply
+from .interfaces import INVALID_INDEX, Counters, Interface, InterfaceEvent
+from .model import Dataplane
+from .neighbors import Neighbor, NeighborEvent
+from .ports import MemoryPort, add_memory_interface, link
+from .reasons import Reason
+
+__all__ = [
+    "API",
+    "CLI",
+    "INVALID_INDEX",
+    "Contribution",
+    "Counters",
+    "Dataplane",
+    "DataplaneError",
+    "EchoReply",
+    "EntryFlag",
+    "ErrorCount",
+    "FibEntry",
+    "FibSource",
+    "FibTable",
+    "Graph",
+    "Interface",
+    "InterfaceEvent",
+    "MemoryPort",
+    "Neighbor",
+    "NeighborEvent",
+    "Node",
+    "Packet",
+    "Path",
+    "PathType",
+    "Reason",
+    "Retval",
+    "add_memory_interface",
+    "format_ip4",
+    "format_mac",
+    "ip4",
+    "link",
+    "random_mac",
+]

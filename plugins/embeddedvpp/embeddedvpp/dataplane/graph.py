@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet graph: nodes with vectors between them, feature arcs, error counters, and where packets end.
+
+Nodes have VPP's names and order. Frames enter by ``receive``; each node takes the whole vector that waits
+for it and appends every packet to the vector of its next node, until nothing waits; then frames leave by
+the ports of their interfaces, a vector for each. What a node does is in ``ethernet``, ``ip4_nodes``,
+``icmp`` and ``arp``; plugins of a dataplane (ACL, NAT) add nodes and features the same way.
+
+``tracer`` is called for every packet that is dropped, with node, receiving interface, reason and the
+packet's bytes (from the IPv4 header on, or the whole frame before it was found).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .reasons import BLACKHOLED, TX_FAILED, Reason
+
+if TYPE_CHECKING:
+    from .forwarding import Action
+    from .interfaces import Interface
+    from .model import Dataplane
+
+Tracer = Callable[[str, "Interface", Reason, bytes], None]
+
+# Which features an arc may have, in order; the arc's own end follows.
+ARC_ORDER: dict[str, list[str]] = {
+    "ip4-unicast": ["ip4-not-enabled"],
+    "ip4-output": [],
+    "arp": ["arp-disabled"],
+}
+
+
+class Packet:
+    """A packet on its way: data from the IPv4 (or ARP) header on, and what nodes found out about it."""
+
+    __slots__ = (
+        "action",
+        "arc",
+        "data",
+        "destination",
+        "ethernet",
+        "local",
+        "position",
+        "rx",
+        "source",
+        "tx",
+    )
+
+    rx: Interface
+    tx: Interface | None
+    action: Action
+    arc: tuple[Node, ...]
+    position: int
+    source: int
+    destination: int
+
+    def __init__(self, data: bytearray, ethernet: bytes, rx: Interface) -> None:
+        self.data = data
+        self.ethernet = ethernet
+        self.rx = rx
+        self.local = False  # made here: its TTL is not decremented
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A node: its function takes a vector."""
+
+    name: str
+    process: Callable[[list[Packet]], None]
+    pending: list[Packet] = field(default_factory=list)
+    calls: int = 0
+    packets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCount:
+    """A line of ``show errors``."""
+
+    node: str
+    reason: Reason
+    count: int
+
+
+class Graph:
+    """Nodes, arcs and counters of one dataplane."""
+
+    def __init__(self, dataplane: Dataplane) -> None:
+        from .arp import Arp  # noqa: PLC0415 - these need the classes above
+        from .ethernet import Ethernet  # noqa: PLC0415
+        from .icmp import Icmp  # noqa: PLC0415
+        from .ip4_nodes import Ip4  # noqa: PLC0415
+
+        self.dataplane = dataplane
+        self.nodes: dict[str, Node] = {}
+        self.errors: dict[tuple[str, Reason], int] = {}
+        self.tracer: Tracer | None = None
+        self.output: dict[Interface, list[bytes]] = {}
+        self._order: list[Node] = []
+        self._input: deque[tuple[Interface, list[bytes]]] = deque()
+        self._running = False
+        self.ethernet = Ethernet(self)
+        self.ip4 = Ip4(self)
+        self.icmp = Icmp(self)
+        self.arp = Arp(self)
+
+    # -- building -----------------------------------------------------------------------------------
+
+    def add_node(self, name: str, process: Callable[[list[Packet]], None]) -> Node:
+        """Add a node; nodes run in the order in which they were added, again and again until nothing waits."""
+        node = Node(name, process)
+        self.nodes[name] = node
+        self._order.append(node)
+        return node
+
+    def enable_feature(self, arc: str, node: str, interface: Interface, *, on: bool = True) -> None:
+        """Put a node of ``ARC_ORDER`` on an interface's arc, or take it away."""
+        enabled = [found.name for found in interface.arcs.get(arc, ())]
+        if (node in enabled) == on:
+            return
+        if on:
+            enabled.append(node)
+            enabled.sort(key=ARC_ORDER[arc].index)
+        else:
+            enabled.remove(node)
+        if enabled:
+            interface.arcs[arc] = tuple(self.nodes[name] for name in enabled)
+        else:
+            del interface.arcs[arc]
+
+    def start_arc(self, arc: str, interface: Interface, packet: Packet, end: Node) -> None:
+        """Enqueue a packet at the first feature of an interface's arc, or at the arc's end."""
+        chain = interface.arcs.get(arc)
+        if chain is None:
+            end.pending.append(packet)
+            return
+        packet.arc, packet.position = (*chain, end), 0
+        chain[0].pending.append(packet)
+
+    def next_feature(self, packet: Packet) -> None:
+        """Enqueue a packet at what follows the feature it is in."""
+        packet.position += 1
+        packet.arc[packet.position].pending.append(packet)
+
+    # -- running ------------------------------------------------------------------------------------
+
+    def receive(self, interface: Interface, frames: list[bytes]) -> None:
+        """Frames arrived; returns when all that follows is done (or, called by a node or port, is queued)."""
+        self._input.append((interface, frames))
+        self.run()
+
+    def run(self) -> None:
+        """Work until nothing waits and nothing is left to send."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            busy = True
+            while busy:
+                while self._input:
+                    self.ethernet.receive(*self._input.popleft())
+                busy = self._dispatch()
+                if not busy and self.output:
+                    self._transmit()
+                    busy = bool(self._input)
+        finally:
+            self._running = False
+
+    def _dispatch(self) -> bool:
+        busy = False
+        for node in self._order:
+            vector = node.pending
+            if vector:
+                node.pending = []
+                node.calls += 1
+                node.packets += len(vector)
+                node.process(vector)
+                busy = True
+        return busy
+
+    def _transmit(self) -> None:
+        output, self.output = self.output, {}
+        for interface, frames in output.items():
+            sent = interface.port.send(frames) if interface.port is not None else 0
+            counters = interface.counters
+            counters.tx_packets += sent
+            counters.tx_bytes += sum(map(len, frames if sent == len(frames) else frames[:sent]))
+            if sent < len(frames):
+                counters.tx_error += len(frames) - sent
+                self.count(f"{interface.name}-tx", TX_FAILED, len(frames) - sent)
+
+    def invalidate(self) -> None:
+        """Something that forwarding depends on has changed."""
+        self.ip4.resolver.clear()
+
+    # -- counting -----------------------------------------------------------------------------------
+
+    def count(self, node: str, reason: Reason, number: int = 1) -> None:
+        """Count without dropping."""
+        key = (node, reason)
+        self.errors[key] = self.errors.get(key, 0) + number
+
+    def drop(self, packet: Packet, node: str, reason: Reason) -> None:
+        """Count the reason and end the packet."""
+        self.count(node, reason)
+        self.discard(packet.rx, node, reason, packet.data)
+
+    def blackhole(self, packet: Packet, node: str, why: Reason) -> None:
+        """End a packet where VPP counts no reason of its own; the tracer still hears why."""
+        self.count("null-node", BLACKHOLED)
+        self.discard(packet.rx, node, why, packet.data)
+
+    def discard(self, interface: Interface, node: str, reason: Reason, data: bytes | bytearray) -> None:
+        """End a packet whose reason is counted already."""
+        interface.counters.drops += 1
+        if self.tracer is not None:
+            self.tracer(node, interface, reason, bytes(data))
+
+    def error_counts(self) -> list[ErrorCount]:
+        """All error counters, by node."""
+        return [ErrorCount(node, reason, count) for (node, reason), count in sorted(self.errors.items())]
+
+    def clear_errors(self) -> None:
+        """``clear errors``."""
+        self.errors.clear()

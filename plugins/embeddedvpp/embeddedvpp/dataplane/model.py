@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dataplane as its control side sees it: interfaces, addresses, routes, neighbours.
+
+One object, ``Dataplane``, holds all state and is the only one that changes it, so that what follows from a
+change (the routes of an address, the neighbours of an interface that goes down, events, caches of the
+packet path) follows at once and in one place. Every refusal is a ``DataplaneError`` with VPP's number. All
+methods are synchronous, take no time and belong to the thread of the event loop; ``ports`` and ``devices``
+have what touches the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+from .addresses import MASKS, random_mac
+from .errors import DataplaneError, Retval
+from .fib import ADJACENCY, API, DROP_PATHS, EntryFlag, FibEntry, FibTable, Path, PathType
+from .fib import INTERFACE as INTERFACE_SOURCE
+from .graph import Graph
+from .interfaces import Interface, InterfaceEvent, InterfacePool, InterfaceSubscriber
+from .neighbors import Neighbor, NeighborEvent, NeighborSubscriber, NeighborTable
+from .tables import FibTables
+
+LOOPBACK = "Loopback"
+LOOPBACK_LIMIT = 16 * 1024
+_LOCAL_FLAGS = EntryFlag.CONNECTED | EntryFlag.LOCAL
+_CONNECTED_FLAGS = EntryFlag.CONNECTED | EntryFlag.ATTACHED
+_DROP_FLAGS = EntryFlag.DROP | EntryFlag.LOOSE_URPF_EXEMPT
+Route = tuple[tuple[Path, ...], EntryFlag]
+
+
+class Dataplane:
+    """State and operations; ``graph`` moves the packets."""
+
+    def __init__(self, time: Callable[[], float] = monotonic) -> None:
+        self.time = time
+        self.interfaces = InterfacePool()
+        self.fibs = FibTables()
+        self.neighbors = NeighborTable()
+        self.generation = 0  # changes with anything that forwarding depends on
+        self._interface_subscribers: list[InterfaceSubscriber] = []
+        self._neighbor_subscribers: list[NeighborSubscriber] = []
+        self._routes: dict[Interface, dict[tuple[int, int], Route]] = {}  # installed for addresses
+        self.graph = Graph(self)
+        self.add_interface("local0", device_class="local", instance=0, mac=bytes(6), mtu=0)
+
+    # -- interfaces ---------------------------------------------------------------------------------
+
+    def add_interface(
+        self, name: str, *, device_class: str, instance: int, mac: bytes | None = None, mtu: int = 9000
+    ) -> Interface:
+        """An interface of any class, down; it gets the index that VPP's pool would give it."""
+        interface = Interface(
+            self.interfaces.next_index(),
+            name,
+            device_class,
+            instance,
+            mac if mac is not None else random_mac(),
+            self.fibs.get(0),
+            self.fibs.get(0, 6),
+            hardware_mtu=mtu,
+            mtu=[mtu, 0, 0, 0],
+        )
+        self.interfaces.add(interface)
+        self._routes[interface] = {}
+        self._set_features(interface)
+        self._changed()
+        self._tell(InterfaceEvent.CREATED, interface)
+        return interface
+
+    def create_loopback(self, *, mac: bytes | None = None, instance: int | None = None) -> Interface:
+        """loopN with the given instance, or the first free one; the default MAC is de:ad:00:00:00:NN."""
+        used = {found.instance for found in self.interfaces if found.device_class == LOOPBACK}
+        if instance is None:
+            instance = self.interfaces.free_instance(LOOPBACK)
+        if instance in used or not 0 <= instance < LOOPBACK_LIMIT:
+            raise DataplaneError(
+                Retval.INVALID_REGISTRATION, f"loopback instance {instance} is in use or too large"
+            )
+        mac = mac if mac and any(mac) else bytes((0xDE, 0xAD, 0, 0, 0, instance & 0xFF))
+        return self.add_interface(f"loop{instance}", device_class=LOOPBACK, instance=instance, mac=mac)
+
+    def delete_interface(self, sw_if_index: int) -> None:
+        """Remove an interface with its port, addresses and neighbours; routes over its index stay, as in VPP."""
+        interface = self.interfaces.get(sw_if_index)
+        if sw_if_index == 0:
+            raise DataplaneError(Retval.INVALID_SW_IF_INDEX, "local0 cannot be deleted")
+        self.set_admin_state(sw_if_index, up=False)
+        self.flush_neighbors(sw_if_index=sw_if_index, also_static=True)
+        interface.addresses.clear()
+        interface.unnumbered_to = None
+        for other in self.interfaces:
+            if other.unnumbered_to is interface:
+                other.unnumbered_to = None
+        for table in (interface.fib4, interface.fib6):
+            if table.table_id:
+                self.fibs.unlock(table)
+        if interface.port is not None:
+            interface.port.close()
+            interface.port = None
+        self.interfaces.remove(interface)
+        del self._routes[interface]
+        self._changed()
+        self._tell(InterfaceEvent.DELETED, interface)
+
+    def set_admin_state(self, sw_if_index: int, *, up: bool) -> None:
+        """Set an interface up or down; its routes and neighbours follow."""
+        interface = self.interfaces.get(sw_if_index)
+        if interface.admin_up == up:
+            return
+        interface.admin_up = up
+        if interface.device_class == LOOPBACK:
+            interface.link_up = up
+        if not up:
+            self.flush_neighbors(sw_if_index=sw_if_index)
+        self._refresh_routes(interface)
+        self._tell(InterfaceEvent.STATE, interface)
+
+    def set_link_state(self, sw_if_index: int, *, up: bool) -> None:
+        """What the port found out about its link."""
+        interface = self.interfaces.get(sw_if_index)
+        if interface.link_up != up:
+            interface.link_up = up
+            self._changed()
+            self._tell(InterfaceEvent.STATE, interface)
+
+    def set_mtu(self, sw_if_index: int, mtu: Iterable[int]) -> None:
+        """The four software MTUs: L3, IPv4, IPv6, MPLS (0: as L3)."""
+        values = list(mtu)
+        if len(values) != 4 or any(not 0 <= value <= 0xFFFF for value in values):
+            raise DataplaneError(Retval.INVALID_VALUE, f"an MTU is four numbers in 0…65535, not {values}")
+        self.interfaces.get(sw_if_index).mtu = values
+        self._changed()
+
+    def set_hardware_mtu(self, sw_if_index: int, mtu: int) -> None:
+        """The MTU of the hardware interface; the L3 MTU follows it."""
+        interface = self.interfaces.get(sw_if_index)
+        interface.hardware_mtu = mtu
+        self.set_mtu(sw_if_index, [mtu, *interface.mtu[1:]])
+
+    def set_mac(self, sw_if_index: int, mac: bytes) -> None:
+        """Change the MAC address; frames are sent from it at once."""
+        self.interfaces.get(sw_if_index).mac = bytes(mac)
+        self._changed()
+
+    def set_promiscuous(self, sw_if_index: int, *, on: bool) -> None:
+        """Accept frames for other MAC addresses."""
+        self.interfaces.get(sw_if_index).promiscuous = on
+
+    def set_tag(self, sw_if_index: int, tag: str) -> None:
+        """The free text that clients know their interfaces by."""
+        self.interfaces.get(sw_if_index).tag = tag
+
+    # -- addresses, tables --------------------------------------------------------------------------
+
+    def add_address(self, sw_if_index: int, address: int, length: int) -> None:
+        """Add an IPv4 address; overlaps with any other in the table are refused, as VPP does."""
+        interface = self.interfaces.get(sw_if_index)
+        if not 0 < length <= 32:
+            raise DataplaneError(Retval.INVALID_VALUE, f"prefix length {length} is not in 1…32")
+        for other in self.interfaces:
+            if other.fib4 is not interface.fib4:
+                continue
+            for its_address, its_length in other.addresses:
+                if (address ^ its_address) & MASKS[min(length, its_length)]:
+                    continue
+                if other is interface and its_length == length and its_address != address:
+                    continue
+                raise DataplaneError(Retval.ADDRESS_IN_USE, f"the address overlaps with one of {other.name}")
+        interface.addresses.append((address, length))
+        self._refresh_routes(interface)
+
+    def del_address(self, sw_if_index: int, address: int, length: int) -> None:
+        """Remove an IPv4 address."""
+        interface = self.interfaces.get(sw_if_index)
+        if (address, length) not in interface.addresses:
+            raise DataplaneError(
+                Retval.ADDRESS_NOT_FOUND_FOR_INTERFACE, f"{interface.name} does not have the address"
+            )
+        interface.addresses.remove((address, length))
+        self._refresh_routes(interface)
+
+    def del_all_addresses(self, sw_if_index: int) -> None:
+        """Remove every IPv4 address."""
+        interface = self.interfaces.get(sw_if_index)
+        interface.addresses.clear()
+        self._refresh_routes(interface)
+
+    def set_table(self, sw_if_index: int, table_id: int, *, version: int = 4) -> None:
+        """Move an interface to a table; refused while it has (or borrows) an IPv4 address."""
+        interface = self.interfaces.get(sw_if_index)
+        table = self.fibs.get(table_id, version)
+        old = interface.fib4 if version == 4 else interface.fib6
+        if version == 4 and interface.source_addresses():
+            raise DataplaneError(Retval.ADDRESS_FOUND_FOR_INTERFACE, f"{interface.name} has an address")
+        if table is old:
+            return
+        moved = [found for found in self.neighbors.on_interface(sw_if_index) if version == 4]
+        for neighbor in moved:
+            self._set_adj_fib(neighbor, active=False)
+        if table.table_id:
+            self.fibs.bind(table)
+        if version == 4:
+            interface.fib4 = table
+        else:
+            interface.fib6 = table
+        if old.table_id:
+            self.fibs.unlock(old)
+        self.refresh_adjacencies(table)
+
+    def set_unnumbered(self, sw_if_index: int, to: int) -> None:
+        """Let an interface borrow the addresses of another in the same tables."""
+        interface, lender = self.interfaces.get(sw_if_index), self.interfaces.find(to)
+        if lender is None:
+            raise DataplaneError(Retval.INVALID_SW_IF_INDEX_2, f"no interface has sw_if_index {to}")
+        if interface.fib4 is not lender.fib4 or interface.fib6 is not lender.fib6:
+            raise DataplaneError(Retval.UNEXPECTED_INTF_STATE, "the interfaces are in different tables")
+        interface.unnumbered_to = lender
+        self._set_features(interface)
+        self.refresh_adjacencies(interface.fib4)
+
+    def clear_unnumbered(self, sw_if_index: int) -> None:
+        """Stop borrowing addresses."""
+        interface = self.interfaces.get(sw_if_index)
+        interface.unnumbered_to = None
+        self._set_features(interface)
+        self.refresh_adjacencies(interface.fib4)
+
+    # -- routes -------------------------------------------------------------------------------------
+
+    def route_update(
+        self,
+        address: int,
+        length: int,
+        paths: Iterable[Path],
+        *,
+        table_id: int = 0,
+        source: int = API,
+        multipath: bool = False,
+        version: int = 4,
+    ) -> FibEntry:
+        """Set the source's paths for a prefix, or add to them with ``multipath``."""
+        table = self.fibs.get(table_id, version)
+        paths = tuple(paths)
+        if source not in self.fibs.sources.by_id:
+            raise DataplaneError(Retval.INVALID_VALUE, f"there is no FIB source {source}")
+        flags = EntryFlag.NONE
+        if any(
+            path.type is PathType.NORMAL and path.sw_if_index != 0xFFFFFFFF and not path.next_hop
+            for path in paths
+        ):
+            flags = EntryFlag.ATTACHED
+        if any(path.type is PathType.LOCAL for path in paths):
+            flags = _LOCAL_FLAGS
+        change = table.path_add if multipath else table.update
+        entry = change(address, length, source, paths, flags)
+        self._route_changed(table, length)
+        return entry
+
+    def route_delete(
+        self,
+        address: int,
+        length: int,
+        paths: Iterable[Path] = (),
+        *,
+        table_id: int = 0,
+        source: int = API,
+        multipath: bool = False,
+        version: int = 4,
+    ) -> None:
+        """Remove the source's contribution, or only these paths with ``multipath``; absent is no error."""
+        table = self.fibs.get(table_id, version)
+        if multipath:
+            table.path_remove(address, length, source, paths)
+        else:
+            table.delete(address, length, source)
+        self._route_changed(table, length)
+
+    def delete_table(self, table_id: int, *, version: int = 4) -> None:
+        """Give the API's lock on a table back, with the API's routes in it."""
+        self.fibs.delete(table_id, version=version)
+        self._changed()
+
+    def _route_changed(self, table: FibTable, length: int) -> None:
+        if table.version == 4 and length < 32:
+            self.refresh_adjacencies(table)
+        else:
+            self._changed()
+
+    # -- neighbours ---------------------------------------------------------------------------------
+
+    def add_neighbor(
+        self, sw_if_index: int, address: int, mac: bytes, *, static: bool = True, no_adj_fib: bool = False
+    ) -> None:
+        """Add or update a neighbour; a learnt MAC never replaces a static one."""
+        interface = self.interfaces.get(sw_if_index)
+        neighbor = self.neighbors.get(sw_if_index, address)
+        now = self.time()
+        if neighbor is None:
+            if len(self.neighbors) >= self.neighbors.max_number:
+                raise DataplaneError(
+                    Retval.UNSPECIFIED, f"there are {len(self.neighbors)} neighbours already"
+                )
+            neighbor = Neighbor(sw_if_index, address, bytes(mac), static, no_adj_fib, now)
+            self.neighbors.put(neighbor)
+            self._check_adj_fib(neighbor, interface)
+            self._changed()
+        else:
+            if neighbor.static and not static and neighbor.mac != mac:
+                return
+            neighbor.static = neighbor.static or static
+            neighbor.updated = now
+            if neighbor.mac != mac:
+                neighbor.mac = bytes(mac)
+                self._changed()
+        for subscriber in list(self._neighbor_subscribers):
+            subscriber(NeighborEvent.ADDED, neighbor)
+
+    def del_neighbor(self, sw_if_index: int, address: int) -> None:
+        """Remove a neighbour."""
+        neighbor = self.neighbors.get(sw_if_index, address)
+        if neighbor is None:
+            raise DataplaneError(Retval.NO_SUCH_ENTRY, f"no such neighbour on sw_if_index {sw_if_index}")
+        self._set_adj_fib(neighbor, active=False)
+        self.neighbors.pop(neighbor)
+        self._changed()
+        for subscriber in list(self._neighbor_subscribers):
+            subscriber(NeighborEvent.REMOVED, neighbor)
+
+    def flush_neighbors(self, *, sw_if_index: int | None = None, also_static: bool = False) -> None:
+        """Remove learnt neighbours of one or all interfaces, static ones only on demand."""
+        for neighbor in self.neighbors.on_interface(sw_if_index):
+            if also_static or not neighbor.static:
+                self.del_neighbor(neighbor.sw_if_index, neighbor.address)
+
+    def refresh_adjacencies(self, table: FibTable) -> None:
+        """Decide anew which neighbours contribute a /32 to a table: those whose cover is attached there."""
+        for neighbor in self.neighbors:
+            interface = self.interfaces.get(neighbor.sw_if_index)
+            if interface.fib4 is table:
+                self._check_adj_fib(neighbor, interface)
+        self._changed()
+
+    def _check_adj_fib(self, neighbor: Neighbor, interface: Interface) -> None:
+        cover = interface.fib4.lookup(neighbor.address, 31)
+        attached = cover.flags & EntryFlag.ATTACHED
+        covering = {path.sw_if_index for path in cover.paths}
+        lender = interface.unnumbered_to
+        same = neighbor.sw_if_index in covering or (lender is not None and lender.sw_if_index in covering)
+        self._set_adj_fib(neighbor, active=bool(attached and same and not neighbor.no_adj_fib))
+
+    def _set_adj_fib(self, neighbor: Neighbor, *, active: bool) -> None:
+        if neighbor.has_adj_fib == active:
+            return
+        neighbor.has_adj_fib = active
+        table = self.interfaces.get(neighbor.sw_if_index).fib4
+        path = Path(next_hop=neighbor.address, sw_if_index=neighbor.sw_if_index)
+        if active:
+            table.path_add(neighbor.address, 32, ADJACENCY, [path], EntryFlag.ATTACHED)
+        else:
+            table.path_remove(neighbor.address, 32, ADJACENCY, [path])
+
+    # -- events -------------------------------------------------------------------------------------
+
+    def subscribe_interfaces(self, subscriber: InterfaceSubscriber) -> Callable[[], None]:
+        """Call on every interface event; returns the function that ends the subscription."""
+        self._interface_subscribers.append(subscriber)
+        return lambda: self._interface_subscribers.remove(subscriber)
+
+    def subscribe_neighbors(self, subscriber: NeighborSubscriber) -> Callable[[], None]:
+        """Call on every neighbour added, confirmed or removed; returns the function that ends it."""
+        self._neighbor_subscribers.append(subscriber)
+        return lambda: self._neighbor_subscribers.remove(subscriber)
+
+    def close(self) -> None:
+        """Close all ports; the object is of no use afterwards."""
+        for interface in self.interfaces:
+            if interface.port is not None:
+                interface.port.close()
+                interface.port = None
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self.graph.invalidate()
+
+    def _tell(self, event: InterfaceEvent, interface: Interface) -> None:
+        for subscriber in list(self._interface_subscribers):
+            subscriber(event, interface)
+
+    def _set_features(self, interface: Interface) -> None:
+        off = not interface.ip4_enabled
+        self.graph.enable_feature("ip4-unicast", "ip4-not-enabled", interface, on=off)
+        self.graph.enable_feature("arp", "arp-disabled", interface, on=off)
+
+    def _refresh_routes(self, interface: Interface) -> None:
+        """Make the routes of an interface's addresses what they should be now."""
+        wanted = interface_routes(interface) if interface.admin_up else {}
+        installed = self._routes[interface]
+        for address, length in installed.keys() - wanted.keys():
+            interface.fib4.delete(address, length, INTERFACE_SOURCE)
+        for prefix in wanted:
+            if installed.get(prefix) != wanted[prefix]:
+                interface.fib4.update(*prefix, INTERFACE_SOURCE, *wanted[prefix])
+        self._routes[interface] = wanted
+        self._set_features(interface)
+        self.refresh_adjacencies(interface.fib4)
+
+
+def interface_routes(interface: Interface) -> dict[tuple[int, int], Route]:
+    """What VPP adds for addresses: the subnet, the address itself, and drops for base and broadcast."""
+    routes: dict[tuple[int, int], Route] = {}
+    index = interface.sw_if_index
+    for address, length in interface.addresses:
+        mask = MASKS[length]
+        if length == 31:
+            other = address ^ 1
+            routes.setdefault((other, 32), ((Path(next_hop=other, sw_if_index=index),), EntryFlag.ATTACHED))
+        if length < 31:
+            for edge in (address & mask, address | (~mask & 0xFFFFFFFF)):
+                routes.setdefault((edge, 32), (DROP_PATHS, _DROP_FLAGS))
+        if length < 32:
+            routes.setdefault((address & mask, length), ((Path(sw_if_index=index),), _CONNECTED_FLAGS))
+    for address, _ in interface.addresses:
+        local = Path(type=PathType.LOCAL, next_hop=address, sw_if_index=index)
+        routes[(address, 32)] = ((local,), _LOCAL_FLAGS)
+    return routes

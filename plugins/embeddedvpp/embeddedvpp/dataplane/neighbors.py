@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neighbours: which MAC address an IPv4 address on an interface has.
+
+A neighbour also contributes a /32 to the interface's table (an adj-fib), so that a more general route over
+another interface does not take its traffic; ``no_adj_fib`` leaves that away. The contribution counts only
+while the prefix that covers it is attached to the same interface, as in VPP: see
+``Dataplane.refresh_adjacencies``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+class NeighborEvent(Enum):
+    """What subscribers hear about a neighbour."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+
+
+@dataclass(slots=True, eq=False)
+class Neighbor:
+    """One neighbour."""
+
+    sw_if_index: int
+    address: int
+    mac: bytes
+    static: bool
+    no_adj_fib: bool
+    updated: float
+    has_adj_fib: bool = False
+
+    def age(self, now: float) -> float:
+        """Seconds since it was last confirmed."""
+        return max(0.0, now - self.updated)
+
+
+NeighborSubscriber = Callable[[NeighborEvent, Neighbor], None]
+
+
+class NeighborTable:
+    """Neighbours by (sw_if_index, address)."""
+
+    def __init__(self) -> None:
+        self._neighbors: dict[tuple[int, int], Neighbor] = {}
+        self.max_number = 50_000
+        self.max_age = 0
+
+    def get(self, sw_if_index: int, address: int) -> Neighbor | None:
+        """The neighbour, or None."""
+        return self._neighbors.get((sw_if_index, address))
+
+    def on_interface(self, sw_if_index: int | None = None) -> list[Neighbor]:
+        """The neighbours of an interface, or all."""
+        return [found for found in self if sw_if_index is None or found.sw_if_index == sw_if_index]
+
+    def put(self, neighbor: Neighbor) -> None:
+        """Store a new neighbour."""
+        self._neighbors[(neighbor.sw_if_index, neighbor.address)] = neighbor
+
+    def pop(self, neighbor: Neighbor) -> None:
+        """Forget a neighbour."""
+        del self._neighbors[(neighbor.sw_if_index, neighbor.address)]
+
+    def __iter__(self) -> Iterator[Neighbor]:
+        return iter(list(self._neighbors.values()))
+
+    def __len__(self) -> int:
+        return len(self._neighbors)

@@ -17,6 +17,7 @@ VLANs, multicast, bridge domains, more than one worker thread.
 """
 
 from .addresses import format_ip4, format_mac, ip4, random_mac
+from .afpacket import create_af_packet, delete_af_packet
 from .errors import DataplaneError, Retval
 from .fib import API, CLI, Contribution, EntryFlag, FibEntry, FibSource, FibTable, Path, PathType
 from .graph import ErrorCount, Graph, Node, Packet
@@ -26,6 +27,7 @@ from .model import Dataplane
 from .neighbors import Neighbor, NeighborEvent
 from .ports import MemoryPort, add_memory_interface, link
 from .reasons import Reason
+from .tap import TapConfig, TapFlag, create_tap, delete_tap
 
 __all__ = [
     "API",
@@ -53,7 +55,13 @@ __all__ = [
     "PathType",
     "Reason",
     "Retval",
+    "TapConfig",
+    "TapFlag",
     "add_memory_interface",
+    "create_af_packet",
+    "create_tap",
+    "delete_af_packet",
+    "delete_tap",
     "format_ip4",
     "format_mac",
     "ip4",

@@ -175,7 +175,7 @@ DROP_PATHS = (Path(type=PathType.DROP),)
 
 
 class EntryPool:
-    """Numbers entries for the statistics (``stats_index``); freed numbers are used again, last freed first."""
+    """Numbers entries for the statistics (``stats_index``); the number freed last is used first."""
 
     def __init__(self) -> None:
         self.slots: list[FibEntry | None] = []
@@ -197,7 +197,7 @@ class EntryPool:
 class FibTable:
     """One table: entries by prefix length, looked up from the longest length in use."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made by FibTables alone
         self, index: int, table_id: int, name: str, version: int, sources: FibSources, pool: EntryPool
     ) -> None:
         self.index = index

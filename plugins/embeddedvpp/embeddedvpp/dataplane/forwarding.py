@@ -57,7 +57,7 @@ class LoadBalance:
 
 
 def flow_hash(source: int, destination: int, protocol: int, ports: int) -> int:
-    """Spread flows evenly; the same flow always gives the same number (not VPP's, whose seed is its own affair)."""
+    """Spread flows evenly; the same flow always gives the same number (it is not VPP's)."""
     value = (source * 0x9E3779B1 ^ destination * 0x85EBCA77 ^ ports * 0xC2B2AE3D ^ protocol) & 0xFFFFFFFF
     value = (value ^ (value >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
     value = (value ^ (value >> 12)) * 0x297A2D39 & 0xFFFFFFFF
@@ -123,7 +123,9 @@ class Resolver:
                 return _spread(weighted)
         return [self._action("ip4-drop")]
 
-    def _path_actions(self, path: Path, entry: FibEntry, destination: int, depth: int) -> list[Action]:
+    def _path_actions(  # noqa: PLR0911 - one for each kind of path
+        self, path: Path, entry: FibEntry, destination: int, depth: int
+    ) -> list[Action]:
         """The actions of a path; none if it is unresolved."""
         if path.type is PathType.LOCAL or entry.flags & EntryFlag.LOCAL:
             return [self._action("ip4-receive", self.dataplane.interfaces.find(path.sw_if_index), path=path)]

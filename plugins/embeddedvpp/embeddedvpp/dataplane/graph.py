@@ -110,7 +110,7 @@ class Graph:
     # -- building -----------------------------------------------------------------------------------
 
     def add_node(self, name: str, process: Callable[[list[Packet]], None]) -> Node:
-        """Add a node; nodes run in the order in which they were added, again and again until nothing waits."""
+        """Add a node; nodes run in the order of being added, again and again until nothing waits."""
         node = Node(name, process)
         self.nodes[name] = node
         self._order.append(node)

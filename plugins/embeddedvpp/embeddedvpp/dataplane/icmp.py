@@ -201,7 +201,7 @@ class Icmp:
 
 
 def _may_be_answered(packet: Packet) -> bool:
-    """RFC 1122: no error about an error, a later fragment, a broadcast, or from an address that is no host's."""
+    """RFC 1122: no error about an error, a later fragment, a broadcast, or from what is no host's address."""
     data = packet.data
     if packet.local or packet.source in (0, 0xFFFFFFFF) or packet.source >> 28 == 14:
         return False

@@ -10,7 +10,9 @@ have what touches the kernel.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
+from threading import Thread
 from time import monotonic
 
 from .addresses import MASKS, random_mac
@@ -20,6 +22,7 @@ from .fib import INTERFACE as INTERFACE_SOURCE
 from .graph import Graph
 from .interfaces import Interface, InterfaceEvent, InterfacePool, InterfaceSubscriber
 from .neighbors import Neighbor, NeighborEvent, NeighborSubscriber, NeighborTable
+from .ports import LoopbackPort
 from .tables import FibTables
 
 LOOPBACK = "Loopback"
@@ -39,6 +42,8 @@ class Dataplane:
         self.fibs = FibTables()
         self.neighbors = NeighborTable()
         self.generation = 0  # changes with anything that forwarding depends on
+        self.closing: set[Thread] = set()  # threads that close devices
+        self.reserved_taps: set[int] = set()  # ids of TAPs that are being made
         self._interface_subscribers: list[InterfaceSubscriber] = []
         self._neighbor_subscribers: list[NeighborSubscriber] = []
         self._routes: dict[Interface, dict[tuple[int, int], Route]] = {}  # installed for addresses
@@ -76,10 +81,12 @@ class Dataplane:
             instance = self.interfaces.free_instance(LOOPBACK)
         if instance in used or not 0 <= instance < LOOPBACK_LIMIT:
             raise DataplaneError(
-                Retval.INVALID_REGISTRATION, f"loopback instance {instance} is in use or too large"
+                Retval.INVALID_REGISTRATION, f"loopback instance {instance} in use or too large"
             )
         mac = mac if mac and any(mac) else bytes((0xDE, 0xAD, 0, 0, 0, instance & 0xFF))
-        return self.add_interface(f"loop{instance}", device_class=LOOPBACK, instance=instance, mac=mac)
+        interface = self.add_interface(f"loop{instance}", device_class=LOOPBACK, instance=instance, mac=mac)
+        interface.port = LoopbackPort(self, interface)
+        return interface
 
     def delete_interface(self, sw_if_index: int) -> None:
         """Remove an interface with its port, addresses and neighbours; routes over its index stay, as in VPP."""
@@ -373,12 +380,14 @@ class Dataplane:
         self._neighbor_subscribers.append(subscriber)
         return lambda: self._neighbor_subscribers.remove(subscriber)
 
-    def close(self) -> None:
-        """Close all ports; the object is of no use afterwards."""
+    async def close(self) -> None:
+        """Close all ports, persistent TAPs stay in the kernel; the object is of no use afterwards."""
         for interface in self.interfaces:
             if interface.port is not None:
-                interface.port.close()
+                interface.port.close(keep=True)
                 interface.port = None
+        closing = list(self.closing)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: [thread.join() for thread in closing])
 
     # -- inside -------------------------------------------------------------------------------------
 

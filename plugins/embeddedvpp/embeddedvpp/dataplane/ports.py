@@ -25,8 +25,26 @@ class Port(Protocol):
     def send(self, frames: list[bytes]) -> int:
         """Send; return how many were sent, the rest is lost and counted."""
 
-    def close(self) -> None:
-        """Release everything; frames are no longer received."""
+    def close(self, *, keep: bool = False) -> None:
+        """Release everything; ``keep`` leaves a persistent device in the kernel."""
+
+
+class LoopbackPort:
+    """The port of loopN: what is sent comes in again, as VPP's simulated Ethernet does it."""
+
+    input_node = "ethernet-input"
+
+    def __init__(self, dataplane: Dataplane, interface: Interface) -> None:
+        self.dataplane = dataplane
+        self.interface = interface
+
+    def send(self, frames: list[bytes]) -> int:
+        """Back to the input of the same interface."""
+        self.dataplane.graph.receive(self.interface, frames)
+        return len(frames)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Nothing to release."""
 
 
 class MemoryPort:
@@ -70,7 +88,7 @@ class MemoryPort:
             self.sent.extend(frames)
         return len(frames)
 
-    def close(self) -> None:
+    def close(self, *, keep: bool = False) -> None:
         """Unlink from the peer; its link goes down."""
         self._closed = True
         if self.peer is not None:

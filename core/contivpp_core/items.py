@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Items and descriptors: the contract between what is wanted and what a dataplane can do.
+
+An item is the smallest thing that the dataplane sets and unsets by itself: an interface, its VRF, its link
+state, one address, one route. Its key is its identity in the dataplane, never its origin; origins are kept as
+owners. A descriptor knows one kind of item: how to make, change, remove and find it, and what it depends on.
+The scheduler (`contivpp_core.scheduler`) does the rest: order, comparison, retry, repair.
+
+Descriptors send nothing on their own account and keep no state about items.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from contivpp_core.errors import ContivError
+
+__all__ = [
+    "Dependency",
+    "Descriptor",
+    "Found",
+    "Item",
+    "Known",
+    "Outcome",
+    "Owner",
+    "Unavailable",
+]
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all items. Fields are hashable; handles that a dataplane picks are never among them."""
+
+    kind: ClassVar[str]
+    """The kind's name, `<domain>/<noun>`, for example `vpp/route`; every key of the kind begins with it and `/`."""
+
+    @property
+    def key(self) -> str:
+        """The identity in the dataplane: `<kind>/<identity>`."""
+        raise NotImplementedError
+
+
+class Owner(NamedTuple):
+    """Who wants an item: a renderer, and the key of the record that it rendered."""
+
+    renderer: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"{self.renderer}:{self.record}"
+
+
+class Dependency(msgspec.Struct, frozen=True):
+    """What must be applied before an item can be.
+
+    `keys`: one of these item keys (or keys that an item provides) must be applied. With `value`, the applied item must
+    equal it: the dependant is taken down before that item changes. `bound`: the dependant lives inside the item, as an
+    address in an interface: it vanishes with it, without a message. With `fact`, a record (table, key) must exist
+    instead, for example a network namespace.
+    """
+
+    keys: tuple[str, ...] = ()
+    value: Item | None = None
+    bound: bool = False
+    fact: tuple[str, str] | None = None
+
+    @classmethod
+    def on(cls, key: str) -> Dependency:
+        """Depend on one key."""
+        return cls((key,))
+
+    @classmethod
+    def inside(cls, key: str) -> Dependency:
+        """Depend on one key, and vanish with it."""
+        return cls((key,), None, True)
+
+    def __str__(self) -> str:
+        if self.fact:
+            return f"{self.fact[0]} {self.fact[1]}"
+        return " or ".join(self.keys) + (" with another value" if self.value is not None else "")
+
+
+I = TypeVar("I", bound=Item)  # noqa: E741 (the contract's letter for an item type)
+
+
+class Found(NamedTuple):
+    """One object of a dump: its canonical item, the handle, and whether it carries a mark of ours.
+
+    `item` is None for an object of this kind that cannot be expressed as an item, for example a route over an
+    interface that no longer exists; it then has `key`, and is deleted before anything is created when it is ours.
+    """
+
+    key: str
+    item: Any
+    handle: Any = None
+    ours: bool = True
+
+
+class Outcome(enum.Enum):
+    """What an error of an operation means for the next try."""
+
+    RETRY = "retry"
+    """Try again after a while (back-off with jitter)."""
+    CHANGE = "wait for a change"
+    """The value is refused: no retry until the item or something that it depends on changes."""
+    CONFLICT = "conflict"
+    """Somebody else's object has the key: it is never overwritten."""
+    UNKNOWN = "unknown"
+    """It cannot be told whether the operation was carried out: read back before anything else."""
+
+
+class Unavailable(ContivError):
+    """The dataplane's answer was lost (connection, process): the result of the operation is unknown."""
+
+
+class Known:
+    """What a dump may look up: which key has a handle found by an earlier dump, and which items are of interest."""
+
+    def __init__(self, items: Mapping[str, Sequence[Item]] | None = None) -> None:
+        self._keys: dict[tuple[str, Any], str] = {}
+        self._items = items or {}
+
+    def items(self, kind: str) -> Sequence[Any]:
+        """Return the items of a kind that are wanted or were last known to be there (which namespaces to read)."""
+        return self._items.get(kind, ())
+
+    def add(self, space: str, handle: Any, key: str) -> None:
+        """Remember that `handle` in the space (for example `vpp/interface`) stands for `key`."""
+        self._keys[space, handle] = key
+
+    def key(self, space: str, handle: Any) -> str | None:
+        """Return the key for the handle, or None where no dump found it."""
+        return self._keys.get((space, handle))
+
+
+class Descriptor(Generic[I]):
+    """How one kind of item is handled. Subclasses set the class variables and the methods that they need.
+
+    `handles` maps each key that the item depends on to the handle of the object in force there: for `create` and the
+    new side of `update` the present one, for `delete` the one that the object was made with.
+    """
+
+    kind: ClassVar[str]
+    item: ClassVar[type[Item]]
+    domain: ClassVar[str]
+    """Which dataplane the kind lives in (`vpp`, `linux`): domains are lost, found and resynchronised as a whole."""
+    merged: ClassVar[bool] = False
+    """Whether the parts of several owners are folded by `merge`; otherwise the smallest owner is in force."""
+    space: ClassVar[str | None] = None
+    """The space in which others look up this kind's handles, for example `vpp/interface`; its items provide a key there."""
+    dumps_after: ClassVar[tuple[str, ...]] = ()
+    """Spaces and kinds whose handles this kind's dump looks up."""
+    resync_seconds: ClassVar[float | None] = None
+    """How often the kind is read back and compared while nothing happens; None: only with its domain."""
+
+    def dependencies(self, item: I) -> Iterable[Dependency]:
+        """Return what must be applied before the item."""
+        return ()
+
+    def provides(self, item: I) -> Iterable[str]:
+        """Return further keys, in any domain, that exist whenever the item does."""
+        return ()
+
+    def gate(self, item: I) -> str | None:
+        """Return the key of an item that must be taken down before this one is (a filter's link), if any."""
+        return None
+
+    def merge(self, parts: Sequence[tuple[Owner, I]]) -> I:
+        """Fold the parts of several owners, in the order of owners. Pure."""
+        raise NotImplementedError(f"{self.kind} is not a merged kind")
+
+    def equal(self, wanted: I, found: I) -> bool:
+        """Tell whether an object is as wanted; override where a dump cannot show every field."""
+        return wanted == found
+
+    def recreates(self, old: I, new: I) -> bool:
+        """Tell whether a change needs deletion and creation."""
+        return True
+
+    async def create(self, item: I, handles: Mapping[str, Any]) -> Any:
+        """Make the object and return its handle."""
+        raise NotImplementedError
+
+    async def update(self, old: I, new: I, handle: Any, handles: Mapping[str, Any]) -> Any:
+        """Change the object in place and return its handle."""
+        raise NotImplementedError
+
+    async def delete(self, item: I, handle: Any, handles: Mapping[str, Any]) -> None:
+        """Remove the object. An object that is gone already is success. `item` is None for an inexpressible find."""
+        raise NotImplementedError
+
+    async def dump(self, known: Known) -> list[Found]:
+        """Read every object of the kind, with canonical values."""
+        raise NotImplementedError
+
+    def classify(self, error: Exception) -> Outcome:
+        """Tell what an error means for the next try."""
+        return Outcome.UNKNOWN if isinstance(error, Unavailable | OSError) else Outcome.RETRY
+
+
+AnyDescriptor = Descriptor[Any]

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to do next for one key: a pure decision over the graph.
+
+There are no transactions. For each key, what is wanted is compared with what is there, and at most one operation
+results; when it ends, the key is decided anew. Building waits for what the wanted value depends on. Taking down
+(deletion, or the first half of a re-creation) waits for everything that stands on the object:
+
+- who no longer wants to stand there is updated, or deleted, first;
+- who still does is taken down, and comes back later with the new handle;
+- who lives inside the object (a bound dependant) vanishes with it, without a message;
+- a filter is never taken off a live interface: its gate (the link) goes down first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from contivpp_core.items import Dependency
+from contivpp_core.scheduler.graph import Graph, ItemState, Node
+
+__all__ = ["Create", "Decider", "Decision", "Nothing", "ReadBack", "Remove", "Update", "Wait"]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """The key is as wanted (or gone)."""
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make the object."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """Change the object in place."""
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Delete the object; when it is still wanted, it will be made again."""
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """Nobody knows what is there: read it first."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing can be done now. `wakes` are keys or facts whose change wakes the node; `first` are keys to decide first."""
+
+    state: ItemState
+    reason: str
+    wakes: tuple[Any, ...] = ()
+    first: tuple[str, ...] = ()
+
+
+Decision = Nothing | Create | Update | Remove | ReadBack | Wait
+
+
+class Decider:
+    """Decides over a graph. `fact` tells whether a record exists, `may` whether an existing object may be touched."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        fact: Callable[[str, str], bool],
+        hold: Callable[[Node], str],
+        down: Callable[[str], str],
+    ) -> None:
+        self.graph = graph
+        self._fact = fact
+        self._hold = hold
+        self._down = down
+
+    def decide(self, node: Node) -> Decision:
+        """Return the next step for a node that has no operation in flight."""
+        if reason := self._down(node.descriptor.domain):
+            return Wait(ItemState.PENDING if node.actual is None else ItemState.UNKNOWN, reason)
+        if node.unknown:
+            return ReadBack()
+        if node.actual is None:
+            return self._build(node) if node.desired is not None else Nothing()
+        if blocking := self._doomed_bound(node):
+            return Wait(ItemState.PENDING, f"goes down with {blocking}", (blocking,), (blocking,))
+        if node.desired is None:
+            return self._remove(node)
+        down = self._pulled_down(node)
+        same = node.descriptor.equal(node.desired, node.actual.item)
+        if down and (same or self._stays_on(node, down)):
+            return self._remove(node)
+        if same:
+            return Nothing()
+        if reason := self._hold(node):
+            return Wait(ItemState.HELD, reason)
+        if node.descriptor.recreates(node.actual.item, node.desired):
+            return self._remove(node)
+        return self._change(node)
+
+    # --- building
+
+    def _build(self, node: Node) -> Decision:
+        if node.foreign:
+            return Wait(ItemState.CONFLICT, "somebody else's object has this key; it is left alone")
+        if missing := self._missing(node):
+            return self._pending(missing)
+        return Create()
+
+    def _missing(self, node: Node) -> list[Dependency]:
+        assert node.desired is not None
+        return [d for d in node.descriptor.dependencies(node.desired) if not self._satisfied(d)]
+
+    def _pending(self, missing: list[Dependency]) -> Wait:
+        wakes: list[Any] = []
+        for dependency in missing:
+            wakes.extend(dependency.keys)
+            if dependency.fact:
+                wakes.append(dependency.fact)
+        return Wait(ItemState.PENDING, "waits for " + ", ".join(map(str, missing)), tuple(wakes))
+
+    def _satisfied(self, dependency: Dependency) -> bool:
+        if dependency.fact is not None:
+            return self._fact(*dependency.fact)
+        return any(self._stands(key, dependency) for key in dependency.keys)
+
+    def _stands(self, key: str, dependency: Dependency) -> bool:
+        provider = self.graph.provider(key)
+        if provider is None or provider.actual is None or provider.unknown or provider.running:
+            return False
+        if dependency.value is not None and provider.actual.item != dependency.value:
+            return False
+        return not self.leaving(provider)
+
+    # --- changing
+
+    def _change(self, node: Node) -> Decision:
+        if missing := self._missing(node):
+            return self._pending(missing)
+        blockers = [
+            dependant.key
+            for dependant, dependency in self.graph.dependants(node)
+            if dependency.value is not None and dependency.value != node.desired
+        ]
+        if blockers:
+            return Wait(ItemState.PENDING, f"waits for {blockers[0]} to be taken down", tuple(blockers), tuple(blockers))
+        return Update()
+
+    # --- taking down
+
+    def leaving(self, node: Node) -> bool:
+        """Tell whether the object at a node is to be taken down (for good, or to be made again)."""
+        if node.actual is None:
+            return False
+        if node.desired is None:
+            return not self._hold(node)
+        if self._pulled_down(node) or self._doomed_bound(node):
+            return True
+        return (
+            not node.descriptor.equal(node.desired, node.actual.item)
+            and node.descriptor.recreates(node.actual.item, node.desired)
+            and not self._hold(node)
+        )
+
+    def _changing(self, node: Node, dependency: Dependency) -> bool:
+        """Tell whether the value that a dependant relies on is about to change."""
+        return dependency.value is not None and node.desired is not None and node.desired != dependency.value
+
+    def _pulled_down(self, node: Node) -> Node | None:
+        """Return an object that this one stands on (or guards) and that cannot go before it does."""
+        for provider, dependency in self.graph.standing_on(node):
+            if not dependency.bound and self.leaving(provider):
+                return provider
+            if self._changing(provider, dependency):
+                return provider
+        for guarded in self.graph.guarded(node.key):
+            if guarded.desired is not None and self.leaving(guarded):
+                return guarded
+        return None
+
+    def _doomed_bound(self, node: Node) -> str | None:
+        """Return the key of a leaving object that this one vanishes with."""
+        for provider, dependency in self.graph.standing_on(node):
+            if dependency.bound and self.leaving(provider):
+                return provider.key
+        return None
+
+    def _stays_on(self, node: Node, provider: Node) -> bool:
+        """Tell whether the wanted value still needs an object that is leaving."""
+        assert node.desired is not None and provider.actual is not None
+        provided = set(provider.actual.provides)
+        if any(guarded is provider for guarded in self.graph.guarded(node.key)):
+            return True
+        return any(provided.intersection(d.keys) for d in node.descriptor.dependencies(node.desired))
+
+    def _remove(self, node: Node) -> Decision:
+        if node.desired is None and (reason := self._hold(node)):
+            return Wait(ItemState.HELD, reason)
+        blockers = sorted(self._blockers(node))
+        if blockers:
+            reason = f"waits for {blockers[0]} to be taken down"
+            return Wait(ItemState.REMOVING, reason, tuple(blockers), tuple(blockers))
+        return Remove()
+
+    def _blockers(self, node: Node) -> set[str]:
+        """Return the keys that must go, or move elsewhere, before the object can be deleted."""
+        bound = self.graph.bound(node)
+        blockers: set[str] = set()
+        for key in (node.key, *bound):
+            for dependant, _ in self.graph.dependants(self.graph.nodes[key]):
+                if dependant.key not in bound:
+                    blockers.add(dependant.key)
+        if node.desired is not None and node.actual is not None:
+            gate = node.descriptor.gate(node.actual.item)
+            if gate is not None and self.graph.provider(gate) is not None:
+                blockers.add(gate)
+        # What lives inside may be busy with a message of its own: wait for its answer.
+        blockers.update(key for key in bound if self.graph.nodes[key].running)
+        return blockers
+
+

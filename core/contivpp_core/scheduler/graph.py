@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph of items: for each key what is wanted, what is there, and who stands on whom.
+
+Edges come from what is there: an object made with the handle of another stands on it, whatever is wanted now. The
+order of taking down follows these edges; the order of building follows the dependencies of what is wanted.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from contivpp_core.items import AnyDescriptor, Dependency, Item, Owner
+
+__all__ = ["Actual", "Graph", "ItemState", "Node"]
+
+
+class ItemState(enum.Enum):
+    """How an item stands."""
+
+    APPLIED = "applied"
+    PENDING = "pending"
+    SHADOWED = "shadowed"
+    CONFLICT = "conflict"
+    FAILED = "failed"
+    HELD = "held"
+    RUNNING = "in progress"
+    UNKNOWN = "unknown"
+    REMOVING = "removing"
+
+
+class Actual:
+    """An object that is there: its value, its handle, and the objects that it was made with (key -> handle)."""
+
+    __slots__ = ("dependencies", "handle", "handles", "item", "provides", "shadowed")
+
+    def __init__(self, item: Item, handle: Any, handles: dict[str, Any], descriptor: AnyDescriptor) -> None:
+        self.item = item
+        self.handle = handle
+        self.handles = handles
+        self.dependencies: tuple[Dependency, ...] = tuple(descriptor.dependencies(item))
+        self.provides: tuple[str, ...] = (item.key, *descriptor.provides(item))
+        self.shadowed = False
+
+
+class Node:
+    """One key."""
+
+    __slots__ = (
+        "actual",
+        "attempts",
+        "conflicts",
+        "descriptor",
+        "desired",
+        "due",
+        "error",
+        "foreign",
+        "key",
+        "owners",
+        "reason",
+        "refused",
+        "released",
+        "running",
+        "state",
+        "touched",
+        "unknown",
+        "waits",
+    )
+
+    def __init__(self, key: str, descriptor: AnyDescriptor) -> None:
+        self.key = key
+        self.descriptor = descriptor
+        self.owners: Mapping[Owner, Item] = {}
+        self.desired: Item | None = None
+        self.conflicts: tuple[Owner, ...] = ()  # owners whose value is not the one in force
+        self.actual: Actual | None = None
+        self.unknown = False  # an answer was lost: read back before anything else
+        self.foreign = False  # somebody else's object has the key
+        self.running = False
+        self.released: frozenset[str] | None = None  # renderers that gave the item up; None: it never had an owner
+        self.state = ItemState.PENDING
+        self.reason = ""
+        self.error = ""
+        self.attempts = 0
+        self.due: float | None = None  # when a failed operation is tried again
+        self.refused = False  # no retry before a change
+        self.touched = 0  # the number of the last operation on the key
+        self.waits: tuple[Any, ...] = ()  # what wakes a pending node
+
+    def choose(self, owners: Mapping[Owner, Item]) -> None:
+        """Take over a set of owners, and choose the value that is in force among theirs."""
+        if self.owners and not owners:
+            self.released = frozenset(owner.renderer for owner in self.owners)
+        self.owners = owners
+        self.conflicts = ()
+        if not owners:
+            self.desired = None
+        elif self.descriptor.merged:
+            self.desired = self.descriptor.merge(sorted(owners.items()))
+        else:
+            winner = min(owners)
+            self.desired = owners[winner]
+            self.conflicts = tuple(sorted(owner for owner, item in owners.items() if item != self.desired))
+
+
+class Graph:
+    """All nodes, and the edges between what is there."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._providers: dict[str, str] = {}  # key that is provided -> node key
+        self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
+        self._gates: dict[str, set[str]] = defaultdict(set)  # key of a gate -> keys of nodes that it guards
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def provider(self, key: str) -> Node | None:
+        """Return the node whose object provides the key, if it is there."""
+        node = self._providers.get(key)
+        return self.nodes[node] if node is not None else None
+
+    def put(self, node: Node, actual: Actual | None) -> list[str]:
+        """Replace what is there at a node; return the keys that came into being or changed."""
+        self._unlink(node)
+        node.actual = actual
+        if actual is None:
+            return []
+        for key in actual.provides:
+            self._providers[key] = node.key
+        for dependency in actual.dependencies:
+            for key in dependency.keys:
+                self._dependants[key].add(node.key)
+        if gate := node.descriptor.gate(actual.item):
+            self._gates[gate].add(node.key)
+        return list(actual.provides)
+
+    def _unlink(self, node: Node) -> None:
+        actual = node.actual
+        if actual is None:
+            return
+        for key in actual.provides:
+            if self._providers.get(key) == node.key:
+                del self._providers[key]
+        for dependency in actual.dependencies:
+            for key in dependency.keys:
+                _discard(self._dependants, key, node.key)
+        if gate := node.descriptor.gate(actual.item):
+            _discard(self._gates, gate, node.key)
+
+    def dependants(self, node: Node) -> Iterator[tuple[Node, Dependency]]:
+        """Return the nodes whose objects stand on what this node's object provides, with the dependency."""
+        if node.actual is None:
+            return
+        for key in node.actual.provides:
+            for name in sorted(self._dependants.get(key, ())):
+                dependant = self.nodes[name]
+                if dependant.actual is None:
+                    continue
+                for dependency in dependant.actual.dependencies:
+                    if key in dependency.keys and self._stands_on(dependant, dependency, key):
+                        yield dependant, dependency
+
+    def _stands_on(self, dependant: Node, dependency: Dependency, key: str) -> bool:
+        """Of several alternatives, an object stands on the one whose handle it was made with."""
+        if len(dependency.keys) == 1 or dependant.actual is None:
+            return True
+        return key in dependant.actual.handles
+
+    def standing_on(self, node: Node) -> Iterator[tuple[Node, Dependency]]:
+        """Return the nodes that this node's object stands on."""
+        if node.actual is None:
+            return
+        for dependency in node.actual.dependencies:
+            for key in dependency.keys:
+                provider = self.provider(key)
+                if provider is not None and provider is not node and self._stands_on(node, dependency, key):
+                    yield provider, dependency
+
+    def guarded(self, gate: str) -> Iterator[Node]:
+        """Return the nodes that may only be taken down while the gate is down."""
+        for name in sorted(self._gates.get(gate, ())):
+            yield self.nodes[name]
+
+    def bound(self, node: Node) -> set[str]:
+        """Return the keys of everything that vanishes together with this node's object."""
+        found: set[str] = set()
+        pending = [node]
+        while pending:
+            for dependant, dependency in self.dependants(pending.pop()):
+                if dependency.bound and dependant.key not in found:
+                    found.add(dependant.key)
+                    pending.append(dependant)
+        return found
+
+
+def _discard(index: dict[str, set[str]], key: str, value: str) -> None:
+    index[key].discard(value)
+    if not index[key]:
+        del index[key]
+
+
+def handles_of(graph: Graph, dependencies: Iterable[Dependency]) -> dict[str, Any]:
+    """Return the handle of the first provider there for each dependency."""
+    handles: dict[str, Any] = {}
+    for dependency in dependencies:
+        for key in dependency.keys:
+            provider = graph.provider(key)
+            if provider is not None and provider.actual is not None:
+                handles[key] = provider.actual.handle
+                break
+    return handles

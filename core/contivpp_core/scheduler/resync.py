@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading back: replace what the graph believes by what the dataplane says.
+
+A *domain* is read as a whole when it is connected (start of the agent, a new or the same VPP) and on demand; nothing
+is sent to it meanwhile. What is ours and stands on nothing (a route over an interface that is gone) is deleted before
+anything is made, because VPP uses indexes again at once. Then every key is compared: equal objects cost no message,
+objects of ours that nobody wants become nodes without owners, which the decider removes when that is allowed.
+
+A *kind* is read while work goes on, because an answer was lost or to find drift: a difference counts only if no
+operation touched the key since the dump began, and a second dump shows it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from contivpp_core.items import AnyDescriptor, Found, Item, Known, Unavailable
+from contivpp_core.scheduler.graph import Node
+
+if TYPE_CHECKING:
+    from contivpp_core.scheduler.scheduler import Scheduler
+
+__all__ = ["Resync"]
+
+log = logging.getLogger(__name__)
+
+READ_BACK_RETRY_SECONDS = 0.2
+
+
+class Resync:
+    """Reads domains and kinds back for a scheduler."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._graph = scheduler.graph
+        self._soon: dict[str, asyncio.Task[None]] = {}
+        self._running = 0
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether something is being read back."""
+        return self._running > 0
+
+    async def stop(self) -> None:
+        """End all reading."""
+        tasks = list(self._soon.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- a whole domain
+
+    async def domain(self, domain: str, reason: str) -> None:
+        """Read a domain, adopt what is there, delete what dangles, and let operations begin."""
+        scheduler = self._scheduler
+        scheduler.domain_down(domain, f"{domain} is being read ({reason})")
+        self._running += 1
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        try:
+            await self._quiet(domain)
+            known = self._known()
+            repaired: dict[str, int] = {}
+            for descriptor in self._in_order(domain):
+                found = await self._dump(descriptor, known)
+                await self._delete_dangling(descriptor, found)
+                repaired[descriptor.kind] = self._take_over(descriptor, found)
+        finally:
+            self._running -= 1
+        scheduler.domain_usable(domain)
+        scheduler.on_resynced(domain, reason, loop.time() - begin, {k: n for k, n in repaired.items() if n})
+
+    async def _quiet(self, domain: str) -> None:
+        """Wait for the operations that are in flight: their answers come, or their connection is lost."""
+        while any(node.running for node in self._graph if node.descriptor.domain == domain):
+            await asyncio.sleep(0.005)
+
+    def _in_order(self, domain: str) -> list[AnyDescriptor]:
+        kinds = {d.kind: d for d in self._scheduler.descriptors.values() if d.domain == domain}
+        spaces: dict[str, set[str]] = defaultdict(set)
+        for descriptor in kinds.values():
+            if descriptor.space:
+                spaces[descriptor.space].add(descriptor.kind)
+        graph: dict[str, set[str]] = {}
+        for descriptor in kinds.values():
+            before: set[str] = set()
+            for name in descriptor.dumps_after:
+                before |= spaces.get(name, set()) | ({name} if name in kinds else set())
+            graph[descriptor.kind] = before - {descriptor.kind}
+        return [kinds[kind] for kind in TopologicalSorter(graph).static_order()]
+
+    def _known(self) -> Known:
+        items: dict[str, list[Item]] = defaultdict(list)
+        for node in self._graph:
+            values = {node.desired, node.actual.item if node.actual else None} - {None}
+            items[node.descriptor.kind].extend(item for item in values if item is not None)
+        return Known(items)
+
+    async def _dump(self, descriptor: AnyDescriptor, known: Known) -> list[Found]:
+        found = await descriptor.dump(known)
+        if descriptor.space:
+            for each in found:
+                if each.item is not None:
+                    known.add(descriptor.space, each.handle, _space_key(descriptor, each.item))
+        return found
+
+    async def _delete_dangling(self, descriptor: AnyDescriptor, found: list[Found]) -> None:
+        for each in found:
+            if each.item is None and each.ours:
+                log.info("deleting a dangling object", extra={"key": each.key})
+                await descriptor.delete(None, each.handle, {})
+
+    def _take_over(self, descriptor: AnyDescriptor, found: list[Found]) -> int:
+        """Replace what is believed of a kind; return how many beliefs were wrong."""
+        there = {each.key: each for each in found if each.item is not None}
+        wrong = 0
+        for node in [n for n in self._graph if n.descriptor is descriptor]:
+            if node.key not in there:
+                wrong += self._absent(node)
+        for key, each in there.items():
+            wrong += self._present(descriptor, key, each)
+        return wrong
+
+    def _absent(self, node: Node) -> int:
+        believed = node.actual
+        node.unknown = node.foreign = False
+        if believed is None:
+            return 0
+        for key in self._graph.bound(node):
+            self._graph.put(self._graph.nodes[key], None)
+        self._graph.put(node, None)
+        return 1
+
+    def _present(self, descriptor: AnyDescriptor, key: str, found: Found) -> int:
+        node = self._graph.nodes.get(key)
+        if not found.ours:
+            if node is not None and node.actual is None:
+                node.foreign = True
+            return 0
+        node = node or self._scheduler.orphan(key, descriptor.kind)
+        before = node.actual
+        self._scheduler.adopt(node, found.item, found.handle)
+        return int(before is not None and not descriptor.equal(before.item, found.item))
+
+    # --- one kind, while work goes on
+
+    def soon(self, kind: str) -> None:
+        """Read a kind back in the background, because an answer was lost."""
+        if kind not in self._soon:
+            self._soon[kind] = asyncio.get_running_loop().create_task(self._read_back(kind))
+
+    async def _read_back(self, kind: str) -> None:
+        descriptor = self._scheduler.descriptors[kind]
+        self._running += 1
+        try:
+            while not self._scheduler.domain_state()[descriptor.domain]:
+                try:
+                    found = await self._dump(descriptor, self._known_handles())
+                except Unavailable:
+                    return  # the domain will be read as a whole when it is back
+                except Exception:
+                    log.exception("a kind could not be read back", extra={"kind": kind})
+                    await asyncio.sleep(READ_BACK_RETRY_SECONDS)
+                    continue
+                self._settle_unknown(descriptor, found)
+                return
+        finally:
+            self._running -= 1
+            del self._soon[kind]
+            self._scheduler.pump()
+
+    def _settle_unknown(self, descriptor: AnyDescriptor, found: list[Found]) -> None:
+        there = {each.key: each for each in found if each.item is not None}
+        settled = [n for n in self._graph if n.descriptor is descriptor and n.unknown and not n.running]
+        for node in settled:
+            if node.key in there:
+                self._present(descriptor, node.key, there[node.key])
+            else:
+                self._absent(node)
+        self._scheduler.requeue([node.key for node in settled])
+
+    async def kind(self, kind: str) -> dict[str, int]:
+        """Read a kind twice; adopt differences seen both times. Return how many were repaired, by kind."""
+        descriptor = self._scheduler.descriptors[kind]
+        self._running += 1
+        try:
+            start = self._scheduler.operations
+            first = self._differences(descriptor, await self._dump(descriptor, self._known_handles()), start)
+            if not first:
+                return {}
+            second_dump = await self._dump(descriptor, self._known_handles())
+            second = self._differences(descriptor, second_dump, start)
+            there = {each.key: each for each in second_dump if each.item is not None}
+            drifted = [key for key, value in first.items() if key in second and second[key] == value]
+            for key in drifted:
+                if key in there:
+                    self._present(descriptor, key, there[key])
+                else:
+                    self._absent(self._graph.nodes[key])
+            log.warning("drift repaired", extra={"kind": kind, "count": len(drifted), "keys": drifted[:10]})
+        finally:
+            self._running -= 1
+        self._scheduler.requeue([node.key for node in self._graph])
+        return {kind: len(drifted)} if drifted else {}
+
+    def _differences(self, descriptor: AnyDescriptor, found: list[Found], start: int) -> dict[str, Any]:
+        """Return keys whose object is not as believed and that no operation touched since `start`."""
+        there: Mapping[str, Found] = {each.key: each for each in found if each.item is not None and each.ours}
+        differences: dict[str, Any] = {}
+        for node in self._graph:
+            if node.descriptor is not descriptor or node.running or node.touched > start or node.unknown:
+                continue
+            each = there.get(node.key)
+            if (each is None) != (node.actual is None):
+                differences[node.key] = each and (each.item, each.handle)
+            elif each is not None and node.actual is not None and not descriptor.equal(node.actual.item, each.item):
+                differences[node.key] = (each.item, each.handle)
+        for key, each in there.items():
+            if key not in self._graph.nodes:
+                differences[key] = (each.item, each.handle)
+        return differences
+
+    def _known_handles(self) -> Known:
+        """Return what is known from the graph, without reading the other kinds again."""
+        known = self._known()
+        for node in self._graph:
+            if node.descriptor.space and node.actual is not None:
+                known.add(node.descriptor.space, node.actual.handle, _space_key(node.descriptor, node.actual.item))
+        return known
+
+
+def _space_key(descriptor: AnyDescriptor, item: Item) -> str:
+    """Return the key under which others depend on an item, in the space of its handles."""
+    return next((key for key in descriptor.provides(item) if key.startswith(f"{descriptor.space}/")), item.key)

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler: makes the dataplanes match the items that are wanted.
+
+It takes changed keys from the renderer engine, decides each key (`decide`), carries the operations out by
+descriptors, and decides anew when they end. Operations of different keys run at the same time; connections pipeline
+them. Reading back (`resync`) replaces what the graph believes by what is there.
+
+A failing item never delays others: it is tried again after a back-off with jitter, and only who depends on it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from contivpp_core.errors import ContivError
+from contivpp_core.items import AnyDescriptor, Dependency, Item, Outcome, Owner, Unavailable
+from contivpp_core.scheduler.decide import Create, Decider, Decision, Nothing, ReadBack, Remove, Update, Wait
+from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
+from contivpp_core.scheduler.resync import Resync
+from contivpp_core.scheduler.waiting import Waiters
+
+__all__ = ["ItemStatus", "Scheduler"]
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 0.1
+LAST_RETRY_SECONDS = 30.0
+
+
+class ItemStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one item stands, for people."""
+
+    key: str
+    kind: str
+    state: str
+    reason: str = ""
+    owners: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    attempts: int = 0
+    value: Any = None
+
+
+class Counters(msgspec.Struct):
+    """How many operations were carried out since the start, by kind."""
+
+    created: dict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    updated: dict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    deleted: dict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    failed: dict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+
+
+class Scheduler:
+    """Holds the graph and drives it towards what is wanted.
+
+    `fact` tells whether a record exists. `complete` tells whether a renderer's tables are ready, `healthy` whether all
+    its renderings succeeded; `producers` maps a kind to the renderers that may make it. `orphans` answers why objects of
+    ours that nobody wants must not be deleted now (a plugin failed to load), or "".
+    """
+
+    def __init__(
+        self,
+        *,
+        fact: Callable[[str, str], bool] = lambda table, key: True,
+        complete: Callable[[str], bool] = lambda renderer: True,
+        healthy: Callable[[str], bool] = lambda renderer: True,
+        seed: int | None = None,
+    ) -> None:
+        self.graph = Graph()
+        self.descriptors: dict[str, AnyDescriptor] = {}
+        self.producers: dict[str, set[str]] = defaultdict(set)
+        self.counters = Counters()
+        self.waiters = Waiters(self.graph)
+        self.on_failed: Callable[[Node], None] = lambda node: None
+        self.on_recovered: Callable[[Node], None] = lambda node: None
+        self.on_resynced: Callable[[str, str, float, Mapping[str, int]], None] = lambda *_: None
+        self.sweep_forbidden: dict[str, str] = {}  # kind -> why its orphans stay
+        self._complete = complete
+        self._healthy = healthy
+        self._decider = Decider(self.graph, fact=fact, hold=self.hold, down=self._down_reason)
+        self._domains: dict[str, str] = {}  # domain -> why it cannot be used now; "" when it can
+        self._incarnations: dict[str, str] = {}
+        self._queue: dict[str, None] = {}
+        self._waiting: dict[Any, set[str]] = defaultdict(set)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._pumping = False
+        self._random = random.Random(seed)
+        self._operations = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._resync = Resync(self)
+
+    # --- set-up
+
+    def register(self, descriptor: AnyDescriptor) -> None:
+        """Add the descriptor of a kind."""
+        if descriptor.kind in self.descriptors:
+            raise ContivError(f"two descriptors are registered for kind {descriptor.kind}")
+        self.descriptors[descriptor.kind] = descriptor
+        self._domains.setdefault(descriptor.domain, f"{descriptor.domain} has not been read yet")
+
+    # --- what is wanted
+
+    def submit(self, keys: Iterable[str], owners: Mapping[str, Mapping[Owner, Item]]) -> None:
+        """Take over the owners of changed keys."""
+        for key in keys:
+            wanted = owners.get(key, {})
+            node = self.graph.nodes.get(key)
+            if node is None:
+                if not wanted:
+                    continue
+                node = self._node(key, next(iter(wanted.values())).kind)
+            node.choose(dict(wanted))
+            self._relent(node)
+            self._queue[key] = None
+        self.pump()
+
+    def _node(self, key: str, kind: str) -> Node:
+        descriptor = self.descriptors.get(kind)
+        if descriptor is None:
+            raise ContivError(f"no descriptor is registered for kind {kind}: enable the plugin that applies it")
+        node = self.graph.nodes[key] = Node(key, descriptor)
+        return node
+
+    def _relent(self, node: Node) -> None:
+        """Something changed for the node: a refused value may be tried again, at once."""
+        node.refused = False
+        node.attempts = 0
+        self._cancel_timer(node)
+
+    def wake(self, *keys: Any) -> None:
+        """Decide again whoever waits for keys or facts (table, key) that may have changed."""
+        for key in keys:
+            for name in self._waiting.pop(key, ()):
+                self._queue[name] = None
+        self.pump()
+
+    def touch_all(self) -> None:
+        """Decide every key again: what holds items may have ended."""
+        self._queue.update(dict.fromkeys(self.graph.nodes))
+        self.pump()
+
+    def hold(self, node: Node) -> str:
+        """Say why an existing object must not be changed or deleted now, or ""."""
+        kind = node.descriptor.kind
+        if node.desired is None:
+            renderers = node.released
+            if renderers is None:
+                if reason := self.sweep_forbidden.get(kind):
+                    return reason
+                renderers = frozenset(self.producers[kind])
+                for name in sorted(renderers):
+                    if not self._healthy(name):
+                        return f"renderer {name} failed: it may want this item"
+        else:
+            renderers = frozenset(owner.renderer for owner in node.owners)
+        for name in sorted(renderers):
+            if not self._complete(name):
+                return f"the tables of renderer {name} are not complete yet"
+        return ""
+
+    # --- domains
+
+    def _down_reason(self, domain: str) -> str:
+        return self._domains.get(domain, "")
+
+    def domain_state(self) -> dict[str, str]:
+        """Return for each domain why it cannot be used now; "" when it can."""
+        return dict(self._domains)
+
+    def domain_down(self, domain: str, reason: str) -> None:
+        """The dataplane cannot be reached: nothing is sent to it; what is known stays."""
+        self._domains[domain] = reason or f"{domain} is not reachable"
+        self._queue.update(dict.fromkeys(n.key for n in self.graph if n.descriptor.domain == domain))
+        self.pump()
+
+    async def domain_up(self, domain: str, incarnation: str, reason: str = "start") -> None:
+        """The dataplane can be reached. A new incarnation has none of the objects that the old one had."""
+        if self._incarnations.get(domain, incarnation) != incarnation:
+            self._forget(domain)
+        self._incarnations[domain] = incarnation
+        await self._resync.domain(domain, reason)
+
+    def domain_usable(self, domain: str) -> None:
+        """A domain has been read: operations may begin."""
+        self._domains[domain] = ""
+        self._queue.update(dict.fromkeys(self.graph.nodes))
+        self.pump()
+
+    def _forget(self, domain: str) -> None:
+        """All objects of a domain are gone without messages, and what stands on them in other domains."""
+        for node in list(self.graph):
+            if node.descriptor.domain == domain and node.actual is not None:
+                bound = self.graph.bound(node)
+                self.graph.put(node, None)
+                for key in bound:
+                    self.graph.put(self.graph.nodes[key], None)
+                node.unknown = False
+
+    async def resync(self, domain: str, reason: str = "demand") -> None:
+        """Read a domain back and repair what differs."""
+        await self._resync.domain(domain, reason)
+
+    async def check(self, kind: str) -> dict[str, int]:
+        """Read one kind back while work goes on, and repair drift: a difference counts if it is seen twice."""
+        return await self._resync.kind(kind)
+
+    # --- driving
+
+    def pump(self) -> None:
+        """Decide every key in the queue, now."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._queue:
+                key = next(iter(self._queue))
+                del self._queue[key]
+                node = self.graph.nodes.get(key)
+                if node is not None and not node.running:
+                    self._step(node)
+        finally:
+            self._pumping = False
+        if self.idle():
+            self._idle.set()
+        else:
+            self._idle.clear()
+
+    def _step(self, node: Node) -> None:
+        decision = self._decider.decide(node)
+        if isinstance(decision, Wait):
+            self._wait(node, decision)
+        elif isinstance(decision, Nothing):
+            self._done(node)
+        elif isinstance(decision, ReadBack):
+            self._mark(node, ItemState.UNKNOWN, "an answer was lost; it will be read back")
+            self._resync.soon(node.descriptor.kind)
+        elif node.refused or (node.due is not None and node.due > self._now()):
+            pass  # a failed operation: not before its time, or before a change
+        else:
+            self._begin(node, decision)
+
+    def _wait(self, node: Node, wait: Wait) -> None:
+        self._mark(node, wait.state, wait.reason)
+        for wake in wait.wakes:
+            self._waiting[wake].add(node.key)
+        for key in wait.first:
+            self._queue[key] = None
+
+    def _done(self, node: Node) -> None:
+        if node.desired is None:
+            self._cancel_timer(node)
+            if node.error:
+                self.on_recovered(node)
+            del self.graph.nodes[node.key]
+            self.waiters.gone(node.key)
+            return
+        assert node.actual is not None
+        if node.error:
+            node.error = ""
+            self.on_recovered(node)
+        self._cancel_timer(node)
+        node.attempts = 0
+        self._mark(node, ItemState.SHADOWED if node.actual.shadowed else ItemState.APPLIED, "")
+        self.waiters.applied(node)
+
+    def _mark(self, node: Node, state: ItemState, reason: str) -> None:
+        node.state, node.reason = state, reason
+
+    def _begin(self, node: Node, decision: Decision) -> None:
+        node.running = True
+        self._operations += 1
+        node.touched = self._operations
+        self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
+        task = asyncio.get_running_loop().create_task(self._operate(node, decision))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _operate(self, node: Node, decision: Decision) -> None:
+        woken: set[str] = {node.key}
+        kind = node.descriptor.kind
+        try:
+            match decision:
+                case Create():
+                    woken |= await self._create(node)
+                    self.counters.created[kind] += 1
+                case Update():
+                    woken |= await self._update(node)
+                    self.counters.updated[kind] += 1
+                case Remove():
+                    woken |= await self._remove(node)
+                    self.counters.deleted[kind] += 1
+        except asyncio.CancelledError:
+            node.unknown = True
+            raise
+        except Exception as error:  # foreign code and foreign dataplanes: each failure belongs to its item alone
+            self.counters.failed[kind] += 1
+            self._failed(node, error)
+        finally:
+            self._operations += 1
+            node.touched = self._operations
+            node.running = False
+            for key in woken:
+                self._queue[key] = None
+                for name in self._waiting.pop(key, ()):
+                    self._queue[name] = None
+        self.pump()
+
+    async def _create(self, node: Node) -> set[str]:
+        item = node.desired
+        assert item is not None
+        handles = handles_of(self.graph, node.descriptor.dependencies(item))
+        handle = await node.descriptor.create(item, handles)
+        return self._stands(node, Actual(item, handle, handles, node.descriptor))
+
+    async def _update(self, node: Node) -> set[str]:
+        item, actual = node.desired, node.actual
+        assert item is not None and actual is not None
+        handles = handles_of(self.graph, node.descriptor.dependencies(item))
+        handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
+        return self._stands(node, Actual(item, handle, handles, node.descriptor)) | self._stood_on(actual)
+
+    async def _remove(self, node: Node) -> set[str]:
+        actual = node.actual
+        assert actual is not None
+        await node.descriptor.delete(actual.item, actual.handle, actual.handles)
+        return self._vanished(node)
+
+    def _stands(self, node: Node, actual: Actual) -> set[str]:
+        for dependency in actual.dependencies:
+            if dependency.bound and not any(self.graph.provider(key) for key in dependency.keys):
+                node.unknown = True  # what it was put into has vanished meanwhile
+        return {*self.graph.put(node, actual), *self._guarded_by(node)}
+
+    def _guarded_by(self, node: Node) -> Iterable[str]:
+        return (guarded.key for guarded in self.graph.guarded(node.key))
+
+    def _stood_on(self, actual: Actual) -> set[str]:
+        keys = {key for dependency in actual.dependencies for key in dependency.keys}
+        return {provider.key for key in keys if (provider := self.graph.provider(key))}
+
+    def _vanished(self, node: Node) -> set[str]:
+        """An object is gone, and what lived in it; return whom to decide again."""
+        woken: set[str] = set()
+        for key in (node.key, *self.graph.bound(node)):
+            vanished = self.graph.nodes[key]
+            if vanished.actual is not None:
+                woken |= {key, *vanished.actual.provides, *self._stood_on(vanished.actual), *self._guarded_by(vanished)}
+                self.graph.put(vanished, None)
+        return woken
+
+    # --- failures
+
+    def _failed(self, node: Node, error: Exception) -> None:
+        outcome = node.descriptor.classify(error)
+        if isinstance(error, Unavailable):
+            outcome = Outcome.UNKNOWN
+        node.attempts += 1
+        first = not node.error
+        node.error = str(error) or type(error).__name__
+        self._mark(node, ItemState.FAILED, node.error)
+        if outcome is Outcome.UNKNOWN:
+            node.unknown = True
+            return
+        if outcome is Outcome.CONFLICT:
+            self._mark(node, ItemState.CONFLICT, node.error)
+        if outcome in (Outcome.CHANGE, Outcome.CONFLICT):
+            node.refused = True
+        else:
+            self._retry_later(node)
+        if first:
+            log.warning("item failed", extra={"key": node.key, "error": node.error, "outcome": outcome.value})
+            self.on_failed(node)
+        self.waiters.failed(node, final=node.refused)
+
+    def _retry_later(self, node: Node) -> None:
+        longest = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(node.attempts - 1, 12))
+        delay = longest * self._random.uniform(0.5, 1.0)
+        node.due = self._now() + delay
+        self._timers[node.key] = asyncio.get_running_loop().call_later(delay, self._retry, node.key)
+
+    def _retry(self, key: str) -> None:
+        self._timers.pop(key, None)
+        if node := self.graph.nodes.get(key):
+            node.due = None
+            self._queue[key] = None
+            self.pump()
+
+    def _cancel_timer(self, node: Node) -> None:
+        node.due = None
+        if timer := self._timers.pop(node.key, None):
+            timer.cancel()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- for the resync
+
+    @property
+    def operations(self) -> int:
+        """The number of the last beginning or end of an operation."""
+        return self._operations
+
+    def adopt(self, node: Node, item: Item, handle: Any, *, shadowed: bool = False) -> None:
+        """A dump found the object: this is what is there."""
+        dependencies = tuple(node.descriptor.dependencies(item))
+        actual = Actual(item, handle, handles_of(self.graph, dependencies), node.descriptor)
+        actual.shadowed = shadowed
+        self.graph.put(node, actual)
+        node.unknown = node.foreign = False
+
+    def requeue(self, keys: Iterable[str]) -> None:
+        """Decide keys again, and who waits for them."""
+        for key in keys:
+            self._queue[key] = None
+            for name in self._waiting.pop(key, ()):
+                self._queue[name] = None
+        self.pump()
+
+    def orphan(self, key: str, kind: str) -> Node:
+        """Return the node of a key, making one for an object that nobody wants."""
+        return self.graph.nodes.get(key) or self._node(key, kind)
+
+    # --- looking
+
+    def idle(self) -> bool:
+        """Tell whether nothing is in flight and nothing is due now."""
+        return not self._queue and not self._tasks_running() and not self._resync.busy
+
+    def _tasks_running(self) -> bool:
+        return any(node.running for node in self.graph) if self._tasks else False
+
+    async def settled(self) -> None:
+        """Wait until nothing is in flight and nothing is due now; failed items may wait for their next try."""
+        while not self.idle():
+            await self._idle.wait()
+            await asyncio.sleep(0)
+
+    def items(self) -> list[ItemStatus]:
+        """Return how every item stands, by key."""
+        return [self._status(self.graph.nodes[key]) for key in sorted(self.graph.nodes)]
+
+    def _status(self, node: Node) -> ItemStatus:
+        item = node.desired if node.desired is not None else node.actual.item if node.actual else None
+        return ItemStatus(
+            key=node.key,
+            kind=node.descriptor.kind,
+            state=node.state.value,
+            reason=node.reason or (f"also wanted otherwise by {node.conflicts[0]}" if node.conflicts else ""),
+            owners=tuple(sorted(map(str, node.owners))),
+            conflicts=tuple(map(str, node.conflicts)),
+            attempts=node.attempts,
+            value=item,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of items in each state."""
+        counts = {state.value: 0 for state in ItemState}
+        for node in self.graph:
+            counts[node.state.value] += 1
+        return counts
+
+    def missing(self, dependency: Dependency) -> bool:
+        """Tell whether a dependency is not met by what is there."""
+        return not any(self.graph.provider(key) for key in dependency.keys)
+
+    async def stop(self) -> None:
+        """End all operations; what is in the dataplanes stays."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        await self._resync.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -87,7 +87,7 @@ class Arp:
             if reason is not None:
                 self.graph.drop(packet, "arp-reply", reason)
 
-    def _handle(self, packet: Packet) -> Reason | None:  # noqa: PLR0911 - one for each of VPP's refusals
+    def _handle(self, packet: Packet) -> Reason | None:
         """Answer or learn; returns why the packet ends here, or None if it was answered."""
         _, _, _, _, operation, mac, source, _, target = HEADER.unpack_from(packet.data)
         interface = packet.rx

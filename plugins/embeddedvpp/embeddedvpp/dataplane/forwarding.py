@@ -123,7 +123,7 @@ class Resolver:
                 return _spread(weighted)
         return [self._action("ip4-drop")]
 
-    def _path_actions(  # noqa: PLR0911 - one for each kind of path
+    def _path_actions(
         self, path: Path, entry: FibEntry, destination: int, depth: int
     ) -> list[Action]:
         """The actions of a path; none if it is unresolved."""

@@ -89,7 +89,7 @@ class Dataplane:
         return interface
 
     def delete_interface(self, sw_if_index: int) -> None:
-        """Remove an interface with its port, addresses and neighbours; routes over its index stay, as in VPP."""
+        """Remove an interface with its port, addresses and neighbours; routes over it stay, as in VPP."""
         interface = self.interfaces.get(sw_if_index)
         if sw_if_index == 0:
             raise DataplaneError(Retval.INVALID_SW_IF_INDEX, "local0 cannot be deleted")
@@ -387,7 +387,12 @@ class Dataplane:
                 interface.port.close(keep=True)
                 interface.port = None
         closing = list(self.closing)
-        await asyncio.get_running_loop().run_in_executor(None, lambda: [thread.join() for thread in closing])
+
+        def wait() -> None:
+            for thread in closing:
+                thread.join()
+
+        await asyncio.get_running_loop().run_in_executor(None, wait)
 
     # -- inside -------------------------------------------------------------------------------------
 

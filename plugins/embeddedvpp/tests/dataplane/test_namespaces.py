@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AF_PACKET and TAP ports between real network namespaces."""
+
+import asyncio
+import importlib.util
+import subprocess
+from pathlib import Path as FilePath
+
+import pytest
+
+from embeddedvpp.dataplane import (
+    Dataplane,
+    DataplaneError,
+    Retval,
+    TapConfig,
+    TapFlag,
+    create_af_packet,
+    create_tap,
+    delete_tap,
+    ip4,
+)
+
+_spec = importlib.util.spec_from_file_location(
+    "bench_forwarding", FilePath(__file__).parents[1] / "bench_forwarding.py"
+)
+bench = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(bench)
+_reason = bench.possible()
+pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(_reason), reason=_reason)]
+
+
+@pytest.fixture
+def namespace():
+    made = bench.Namespace()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def dataplane():
+    made = Dataplane()
+    yield made
+    await made.close()
+
+
+async def closed(dataplane):
+    while dataplane.closing:
+        await asyncio.sleep(0.005)
+
+
+async def refused(retval, awaitable):
+    with pytest.raises(DataplaneError) as caught:
+        await awaitable
+    assert caught.value.retval == retval
+
+
+@pytest.mark.parametrize("kind", ["tap", "af-packet"])
+async def test_udp_and_ping_are_forwarded_between_two_namespaces(kind):
+    result = await bench.measure(kind, seconds=0.5, pace=5000.0)
+    assert result["pings_answered"] >= 100
+    assert result["received"] > 0.9 * result["offered"]
+
+
+async def test_a_tap_is_set_up_in_its_namespace_and_goes_with_its_interface(dataplane, namespace):
+    config = TapConfig(
+        host_if_name="eth0",
+        host_namespace=namespace.name,
+        host_mac=bytes.fromhex("020000000099"),
+        host_mtu=1400,
+        host_ip4=(ip4("10.9.1.2"), 24),
+        host_ip4_gateway=ip4("10.9.1.1"),
+    )
+    interface = await create_tap(dataplane, config, tag="pod")
+    assert (interface.name, interface.tag, interface.link_up) == ("tap0", "pod", True)
+    text = namespace.run("ip", "address", "show", "eth0")
+    assert all(part in text for part in ("02:00:00:00:00:99", "mtu 1400", "10.9.1.2/24", ",UP"))
+    assert "default via 10.9.1.1" in namespace.run("ip", "route")
+    await refused(Retval.INVALID_INTERFACE, create_tap(dataplane, TapConfig(id=0)))
+    delete_tap(dataplane, interface.sw_if_index)
+    await closed(dataplane)
+    assert "eth0" not in namespace.run("ip", "link")
+
+
+async def test_a_persistent_tap_outlives_the_dataplane_and_is_attached_again(namespace):
+    config = TapConfig(host_if_name="eth0", host_namespace=namespace.name, flags=TapFlag.PERSIST)
+    first = Dataplane()
+    await create_tap(first, config)
+    await first.close()
+    namespace.run("ip", "address", "add", "10.9.1.2/24", "dev", "eth0")
+    index = namespace.run("cat", "/proc/net/dev_snmp6/eth0").split()[1]
+    second = Dataplane()
+    again = TapConfig(
+        host_if_name="eth0", host_namespace=namespace.name, flags=TapFlag.PERSIST | TapFlag.ATTACH
+    )
+    interface = await create_tap(second, again)
+    assert namespace.run("cat", "/proc/net/dev_snmp6/eth0").split()[1] == index
+    assert "10.9.1.2/24" in namespace.run("ip", "address", "show", "eth0")
+    delete_tap(second, interface.sw_if_index)
+    await second.close()
+    assert "eth0" not in namespace.run("ip", "link")
+
+
+async def test_taps_made_at_once_get_different_numbers_and_a_name_can_be_used_again(dataplane, namespace):
+    configs = [TapConfig(host_if_name=f"t{number}", host_namespace=namespace.name) for number in range(10)]
+    made = await asyncio.gather(*(create_tap(dataplane, config) for config in configs))
+    assert sorted(found.instance for found in made) == list(range(10))
+    for _ in range(3):
+        delete_tap(dataplane, made[0].sw_if_index)
+        made[0] = await create_tap(dataplane, configs[0])
+
+
+async def test_refusals_name_what_is_wrong(dataplane, namespace):
+    await refused(
+        Retval.SYSCALL_ERROR_2, create_tap(dataplane, TapConfig(host_namespace="no-such-namespace"))
+    )
+    await refused(Retval.SYSCALL_ERROR_3, create_tap(dataplane, TapConfig(host_namespace="/dev/null")))
+    await refused(Retval.NO_MATCHING_INTERFACE, create_tap(dataplane, TapConfig(flags=TapFlag.ATTACH)))
+    taken = TapConfig(host_if_name="lo", host_namespace=namespace.name)
+    await refused(Retval.SYSCALL_ERROR_1, create_tap(dataplane, taken))
+    with pytest.raises(DataplaneError) as caught:
+        create_af_packet(dataplane, "no-such-link")
+    assert caught.value.retval == Retval.INVALID_INTERFACE
+    assert len(dataplane.interfaces) == 1
+    assert not dataplane.reserved_taps
+
+
+@pytest.mark.parametrize("kind", ["tap", "af-packet"])
+async def test_the_link_goes_down_once_when_the_namespace_goes(dataplane, kind):
+    namespace = bench.Namespace()
+    events = []
+    interface = await bench.pod(dataplane, kind, namespace, 1)
+    dataplane.subscribe_interfaces(lambda event, found: events.append((event.value, found.link_up)))
+    dataplane.add_neighbor(interface.sw_if_index, ip4("10.9.1.2"), bytes(6))
+    namespace.close()
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        await dataplane.graph.icmp.ping(ip4("10.9.1.2"), timeout=0.001)
+        if not interface.link_up:
+            break
+    await asyncio.sleep(0.05)
+    assert events == [("state", False)]
+    dataplane.delete_interface(interface.sw_if_index)
+
+
+async def test_af_packet_sets_its_link_up_and_leaves_it_when_deleted(dataplane):
+    name = "evaf0test"
+    subprocess.run(["ip", "link", "add", name, "type", "dummy"], check=True)
+    try:
+        interface = create_af_packet(dataplane, name)
+        assert (interface.name, interface.host_if_name) == (f"host-{name}", name)
+        assert (
+            "UP"
+            in subprocess.run(["ip", "link", "show", name], check=True, capture_output=True, text=True).stdout
+        )
+        with pytest.raises(DataplaneError) as caught:
+            create_af_packet(dataplane, name)
+        assert caught.value.retval == Retval.IF_ALREADY_EXISTS
+        dataplane.delete_interface(interface.sw_if_index)
+        subprocess.run(["ip", "link", "show", name], check=True, capture_output=True)
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=True)

@@ -166,7 +166,10 @@ class MemoryKernel:
             if key in self._watchers:
                 callback(event)
 
-        self._watchers[key] = lambda event: loop.call_soon(deliver, event) and None
+        def soon(event: LinkEvent) -> None:
+            loop.call_soon(deliver, event)
+
+        self._watchers[key] = soon
 
         def stop() -> None:
             self._watchers.pop(key, None)
@@ -192,14 +195,8 @@ class MemoryKernel:
                 self._move(namespace.find(name), self._find(target), new_name)
             case SetLink(link=name):
                 self._set_link(namespace.find(name), operation)
-            case Add(value=value) | Replace(value=value):
-                if value.link is not None:
-                    namespace.find(value.link)
-                namespace.stack.add(value, overwrite=isinstance(operation, Replace))
-            case Delete(value=value):
-                if value.link is not None:
-                    namespace.find(value.link)
-                namespace.stack.delete(value)
+            case Add() | Replace() | Delete():
+                self._facet(namespace, operation)
             case SetSysctl(name=name, value=text):
                 path = sysctl_path(name)
                 if path is None:
@@ -209,6 +206,14 @@ class MemoryKernel:
                 if name not in namespace.links:
                     raise OSError(errno.ENODEV, "")
                 namespace.links[name].wanted_offloads.update(wanted)
+
+    def _facet(self, namespace: MemoryNamespace, operation: Add | Replace | Delete) -> None:
+        if operation.value.link is not None:
+            namespace.find(operation.value.link)
+        if isinstance(operation, Delete):
+            namespace.stack.delete(operation.value)
+        else:
+            namespace.stack.add(operation.value, overwrite=isinstance(operation, Replace))
 
     def _create_veth(self, namespace: MemoryNamespace, operation: CreateVeth) -> None:
         other = namespace if operation.peer_namespace is None else self._find(operation.peer_namespace)

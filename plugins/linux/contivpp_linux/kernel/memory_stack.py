@@ -128,17 +128,27 @@ class MemoryStack:
         gone = set(_connected(held[0])) - others
         local = held[0].address.ip
         kept = any(address.address.ip == local for address in self.addresses)
-        self.routes = [r for r in self.routes if r not in gone and (kept or r.source != local)]
+        host = ip_network(local)
+        self.routes = [
+            r
+            for r in self.routes
+            if r not in gone and (kept or (r.source != local and (r.table, r.destination) != (TABLE_LOCAL, host)))
+        ]
 
     def _connect(self, address: Address) -> None:
-        secondary = any(
-            known.link == address.link and known.address.network == address.address.network
-            for known in self.addresses[: self.addresses.index(address)]
-        )
+        earlier = self.addresses[: self.addresses.index(address)]
+        same = [a for a in earlier if a.link == address.link and a.address.network == address.address.network]
         for route in _connected(address):
-            local = route.type == RouteType.LOCAL and _is_host(route)
-            if (local or (address.link in self._up and not secondary)) and route not in self.routes:
-                self.routes.append(route)
+            if route.type == RouteType.LOCAL and _is_host(route):
+                # A further address of a network is a secondary one: traffic to it comes from the first.
+                source = same[0].address.ip if same and route.destination.version == 4 else route.source
+                self._bring(replace(route, source=source))
+            elif address.link in self._up and (not same or route.destination.version == 6):
+                self._bring(route)
+
+    def _bring(self, route: Route) -> None:
+        if route not in self.routes:
+            self.routes.append(route)
 
     def _add_route(self, value: Route, *, overwrite: bool) -> None:
         value = self._resolved(value)

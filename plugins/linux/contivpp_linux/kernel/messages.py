@@ -112,9 +112,10 @@ def link_request(name: str, sequence: int) -> bytes:
     return _finish(message, _GET_LINK, _REQUEST, sequence)
 
 
-def dump_request(kind: type, sequence: int) -> bytes:
-    """Return the question for all links, addresses, routes or neighbours."""
+def dump_request(kind: type, family: int, sequence: int) -> bytes:
+    """Return the question for all links, or the addresses, routes or neighbours of a family."""
     message = {Link: _LinkMessage, Address: ifaddrmsg, Route: rtmsg, Neighbour: ndmsg}[kind]()
+    message["family"] = family
     return _finish(message, _DUMP[kind], _REQUEST | _DUMP_FLAGS, sequence)
 
 

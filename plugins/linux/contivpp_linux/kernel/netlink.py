@@ -75,7 +75,7 @@ class NetlinkKernel:
 
     def watch_links(self, callback: Callable[[LinkEvent], None]) -> Callable[[], None]:
         """Call back for every change of a link in the namespace of the calling thread, the event loop's."""
-        from .events import LinkWatch
+        from .events import LinkWatch  # noqa: PLC0415 late, see above
 
         watch = LinkWatch(asyncio.get_running_loop(), callback)
         self._watches.add(watch)
@@ -102,7 +102,7 @@ class NetlinkKernel:
 
     def _inside(self, namespace: Namespace, job: Callable[[Session], Result]) -> Result:
         with self._import_lock:
-            from .session import Session
+            from .session import Session  # noqa: PLC0415 late, see above
         with self._files.entered(namespace):
             session = Session(self._files, namespace)
             try:

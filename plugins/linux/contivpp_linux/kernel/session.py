@@ -52,6 +52,7 @@ _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
 _ANSWER_SECONDS = 10  # the answers are there when `send` returns; this only bounds a defect
 _PIECE = 64  # acknowledgements wait in the socket's buffer: that many fit with certainty
 _DUMP_TRIES = 10
+_FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
 
 Answer = tuple[int, str]
 
@@ -191,11 +192,12 @@ class Session:
             raise KernelError(error.errno or errno.EIO, f"read offloads of {link}", self._where) from None
 
     def _facets(self, kind: type, decode: Callable[[bytes, Mapping[int, str]], Value | None]) -> list[Value]:
-        data = self._dump(kind)
+        # By family: asked for all, the kernel ends its list of routes early where IPv4 has no table yet.
+        data = [item for family in _FAMILIES for item in self._dump(kind, family) if item[_HEADER.size] == family]
         names = {link.index: link.name for link in self.links()} if data else {}
         return [value for item in data if (value := decode(item, names)) is not None]
 
-    def _dump(self, kind: type) -> list[bytes]:
+    def _dump(self, kind: type, family: int = 0) -> list[bytes]:
         what = f"list {kind.__name__.lower()}s"
         for _ in range(_DUMP_TRIES):
             found: list[bytes] = []
@@ -208,7 +210,7 @@ class Session:
                 found.append(message)
                 return False
 
-            answers = self._exchange(messages.dump_request(kind, sequence), {sequence}, take)
+            answers = self._exchange(messages.dump_request(kind, family, sequence), {sequence}, take)
             number, detail = answers[sequence]
             if number:
                 raise KernelError(number, what, self._where, detail=detail)

@@ -6,6 +6,9 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from contivpp_ipam.allocator import (
     AddressInUseError,
     AddressNotAllocatableError,
@@ -13,8 +16,6 @@ from contivpp_ipam.allocator import (
     Allocator,
     PoolExhaustedError,
 )
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 SMALL = ipaddress.ip_network("10.1.1.0/28")
 OWNERS = st.sampled_from([f"ns/pod{number}" for number in range(14)])

@@ -95,8 +95,8 @@ async def pod(dataplane: Dataplane, kind: str, namespace: Namespace, number: int
         interface = await create_tap(dataplane, config)
     else:
         host = f"ev{os.getpid() % 100000}n{number}"
-        subprocess.run(["ip", "link", "add", host, "type", "veth", "peer", "name", "eth0", "netns",
-                        str(namespace.process.pid)], check=True)  # fmt: skip
+        command = f"ip link add {host} type veth peer name eth0 netns {namespace.process.pid}"
+        await (await asyncio.create_subprocess_exec(*command.split())).wait()
         disable_transmit_checksums(namespace)
         namespace.run("ip", "address", "add", f"10.9.{number}.2/24", "dev", "eth0")
         namespace.run("ip", "link", "set", "eth0", "up")

@@ -5,6 +5,9 @@ The device is made and its Linux side set up (MAC, address, link, gateway, MTU: 
 that enters the namespace; its descriptor then works from ours. With the flag PERSIST the Linux side
 outlives this process, so that a pod keeps eth0 while VPP restarts, and ATTACH takes such a device over
 again; deleting the interface deletes both.
+
+The kernel makes a device where its descriptor was opened, and an open one keeps that namespace alive: a pod's
+namespace is gone for good only when its TAP is deleted here (with VPP it is the same).
 """
 
 from __future__ import annotations

@@ -44,14 +44,18 @@ async def dataplane():
 
 
 async def closed(dataplane):
-    while dataplane.closing:
-        await asyncio.sleep(0.005)
+    for thread in list(dataplane.closing):
+        await asyncio.to_thread(thread.join)
 
 
 async def refused(retval, awaitable):
     with pytest.raises(DataplaneError) as caught:
         await awaitable
     assert caught.value.retval == retval
+
+
+def host_ip(*arguments):
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("kind", ["tap", "af-packet"])
@@ -125,13 +129,12 @@ async def test_refusals_name_what_is_wrong(dataplane, namespace):
 
 
 @pytest.mark.parametrize("kind", ["tap", "af-packet"])
-async def test_the_link_goes_down_once_when_the_namespace_goes(dataplane, kind):
-    namespace = bench.Namespace()
+async def test_the_link_goes_down_once_when_its_other_side_goes(dataplane, namespace, kind):
     events = []
     interface = await bench.pod(dataplane, kind, namespace, 1)
     dataplane.subscribe_interfaces(lambda event, found: events.append((event.value, found.link_up)))
     dataplane.add_neighbor(interface.sw_if_index, ip4("10.9.1.2"), bytes(6))
-    namespace.close()
+    namespace.run("ip", "link", "del", "eth0")
     for _ in range(100):
         await asyncio.sleep(0.02)
         await dataplane.graph.icmp.ping(ip4("10.9.1.2"), timeout=0.001)
@@ -144,18 +147,15 @@ async def test_the_link_goes_down_once_when_the_namespace_goes(dataplane, kind):
 
 async def test_af_packet_sets_its_link_up_and_leaves_it_when_deleted(dataplane):
     name = "evaf0test"
-    subprocess.run(["ip", "link", "add", name, "type", "dummy"], check=True)
+    host_ip("link", "add", name, "type", "veth")
     try:
         interface = create_af_packet(dataplane, name)
         assert (interface.name, interface.host_if_name) == (f"host-{name}", name)
-        assert (
-            "UP"
-            in subprocess.run(["ip", "link", "show", name], check=True, capture_output=True, text=True).stdout
-        )
+        assert "UP" in host_ip("link", "show", name)
         with pytest.raises(DataplaneError) as caught:
             create_af_packet(dataplane, name)
         assert caught.value.retval == Retval.IF_ALREADY_EXISTS
         dataplane.delete_interface(interface.sw_if_index)
-        subprocess.run(["ip", "link", "show", name], check=True, capture_output=True)
+        host_ip("link", "show", name)
     finally:
-        subprocess.run(["ip", "link", "del", name], check=True)
+        host_ip("link", "del", name)

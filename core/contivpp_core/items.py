@@ -150,7 +150,7 @@ class Descriptor(Generic[I]):
     merged: ClassVar[bool] = False
     """Whether the parts of several owners are folded by `merge`; otherwise the smallest owner is in force."""
     space: ClassVar[str | None] = None
-    """The space in which others look up this kind's handles, for example `vpp/interface`; its items provide a key there."""
+    """Where others look up this kind's handles, for example `vpp/interface`; its items provide a key there."""
     dumps_after: ClassVar[tuple[str, ...]] = ()
     """Spaces and kinds whose handles this kind's dump looks up."""
     resync_seconds: ClassVar[float | None] = None

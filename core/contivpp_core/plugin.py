@@ -28,7 +28,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Plugin:
-    """Base of plugins; an entry point names a subclass or a function that returns an instance, called without arguments."""
+    """Base of plugins; an entry point names a subclass, or a function that returns an instance."""
 
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()

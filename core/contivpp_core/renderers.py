@@ -74,7 +74,7 @@ class View(Protocol):
 class _Node:
     """Something that is computed: a read (leaf), a memoised call, or the rendering of one record."""
 
-    __slots__ = ("changed", "checked", "doubt", "evaluate", "identity", "reads", "readers", "running", "value")
+    __slots__ = ("changed", "checked", "doubt", "evaluate", "identity", "readers", "reads", "running", "value")
 
     def __init__(self, identity: tuple[Any, ...], evaluate: Callable[[_Node], Any]) -> None:
         self.identity = identity
@@ -405,7 +405,8 @@ class Engine:
                 else:
                     table = next((table for table in derived if type(output) is table.record), None)
                     if table is None:
-                        raise RendererError(f"renderer {name} makes a {type(output).__name__}: it derives no such table")
+                        made = type(output).__name__
+                        raise RendererError(f"renderer {name} makes a {made}: it derives no such table")
                     records[table.name, table.key(output)] = output
         finally:
             self._link(node, view.reads)

@@ -50,7 +50,7 @@ class ReadBack:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing can be done now. `wakes` are keys or facts whose change wakes the node; `first` are keys to decide first."""
+    """Nothing can be done now. A change of `wakes` (keys or facts) wakes the node; `first` are keys to decide first."""
 
     state: ItemState
     reason: str
@@ -146,7 +146,8 @@ class Decider:
             if dependency.value is not None and dependency.value != node.desired
         ]
         if blockers:
-            return Wait(ItemState.PENDING, f"waits for {blockers[0]} to be taken down", tuple(blockers), tuple(blockers))
+            reason = f"waits for {blockers[0]} to be taken down"
+            return Wait(ItemState.PENDING, reason, tuple(blockers), tuple(blockers))
         return Update()
 
     # --- taking down
@@ -190,7 +191,8 @@ class Decider:
 
     def _stays_on(self, node: Node, provider: Node) -> bool:
         """Tell whether the wanted value still needs an object that is leaving."""
-        assert node.desired is not None and provider.actual is not None
+        assert node.desired is not None
+        assert provider.actual is not None
         provided = set(provider.actual.provides)
         if any(guarded is provider for guarded in self.graph.guarded(node.key)):
             return True

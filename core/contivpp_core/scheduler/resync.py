@@ -77,8 +77,8 @@ class Resync:
 
     async def _quiet(self, domain: str) -> None:
         """Wait for the operations that are in flight: their answers come, or their connection is lost."""
-        while any(node.running for node in self._graph if node.descriptor.domain == domain):
-            await asyncio.sleep(0.005)
+        for node in [n for n in self._graph if n.descriptor.domain == domain and n.running]:
+            await self._scheduler.ended(node)
 
     def _in_order(self, domain: str) -> list[AnyDescriptor]:
         kinds = {d.kind: d for d in self._scheduler.descriptors.values() if d.domain == domain}

@@ -60,8 +60,7 @@ class Scheduler:
     """Holds the graph and drives it towards what is wanted.
 
     `fact` tells whether a record exists. `complete` tells whether a renderer's tables are ready, `healthy` whether all
-    its renderings succeeded; `producers` maps a kind to the renderers that may make it. `orphans` answers why objects of
-    ours that nobody wants must not be deleted now (a plugin failed to load), or "".
+    its renderings succeeded. `producers` maps a kind to the renderers that may make it.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Scheduler:
         self._incarnations: dict[str, str] = {}
         self._queue: dict[str, None] = {}
         self._waiting: dict[Any, set[str]] = defaultdict(set)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # key -> the operation in flight
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._pumping = False
         self._random = random.Random(seed)
@@ -279,9 +278,7 @@ class Scheduler:
         self._operations += 1
         node.touched = self._operations
         self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
-        task = asyncio.get_running_loop().create_task(self._operate(node, decision))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[node.key] = asyncio.get_running_loop().create_task(self._operate(node, decision))
 
     async def _operate(self, node: Node, decision: Decision) -> None:
         woken: set[str] = {node.key}
@@ -307,6 +304,7 @@ class Scheduler:
             self._operations += 1
             node.touched = self._operations
             node.running = False
+            del self._tasks[node.key]
             for key in woken:
                 self._queue[key] = None
                 for name in self._waiting.pop(key, ()):
@@ -322,7 +320,8 @@ class Scheduler:
 
     async def _update(self, node: Node) -> set[str]:
         item, actual = node.desired, node.actual
-        assert item is not None and actual is not None
+        assert item is not None
+        assert actual is not None
         handles = handles_of(self.graph, node.descriptor.dependencies(item))
         handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
         return self._stands(node, Actual(item, handle, handles, node.descriptor)) | self._stood_on(actual)
@@ -403,6 +402,11 @@ class Scheduler:
 
     # --- for the resync
 
+    async def ended(self, node: Node) -> None:
+        """Wait for the end of the operation in flight for a node, however it ends."""
+        if task := self._tasks.get(node.key):
+            await asyncio.wait((task,))
+
     @property
     def operations(self) -> int:
         """The number of the last beginning or end of an operation."""
@@ -432,10 +436,7 @@ class Scheduler:
 
     def idle(self) -> bool:
         """Tell whether nothing is in flight and nothing is due now."""
-        return not self._queue and not self._tasks_running() and not self._resync.busy
-
-    def _tasks_running(self) -> bool:
-        return any(node.running for node in self.graph) if self._tasks else False
+        return not self._queue and not self._tasks and not self._resync.busy
 
     async def settled(self) -> None:
         """Wait until nothing is in flight and nothing is due now; failed items may wait for their next try."""
@@ -477,7 +478,7 @@ class Scheduler:
             timer.cancel()
         self._timers.clear()
         await self._resync.stop()
-        tasks = list(self._tasks)
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

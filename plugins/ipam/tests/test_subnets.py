@@ -7,11 +7,12 @@ import ipaddress
 from typing import Any
 
 import pytest
-from contivpp_ipam.config import IpamConfig
-from contivpp_ipam.subnets import NodeIdError
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
+from contivpp_ipam.config import IpamConfig
+from contivpp_ipam.subnets import NodeIdError
 
 WIDE = {"vxlanCIDR": "192.168.32.0/20", "nodeInterconnectCIDR": "192.168.64.0/20"}
 

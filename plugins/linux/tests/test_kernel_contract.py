@@ -67,7 +67,11 @@ async def pair(rig, *, up=True):
     """Return two namespaces with a veth between them, eth0 in each, without IPv6."""
     one, two = rig.namespace(), rig.namespace()
     for namespace in (one, two):
-        raise_errors(await rig.kernel.apply(namespace, [NO_IPV6, SetSysctl(NO_IPV6.name.replace("all", "default"), "1")]))
+        raise_errors(
+            await rig.kernel.apply(
+                namespace, [NO_IPV6, SetSysctl(NO_IPV6.name.replace("all", "default"), "1")]
+            )
+        )
     raise_errors(await rig.kernel.apply(one, [CreateVeth("eth0", "eth0", two, MAC_A, MAC_B, 1450, 1450)]))
     if up:
         for namespace in (one, two):
@@ -164,15 +168,23 @@ async def test_a_batch_uses_what_it_made_itself(rig):
         pytest.param(MoveLink("x", ""), errno.ENODEV, id="move absent link"),
         pytest.param(MoveLink("eth0", "/nowhere"), errno.ENOENT, id="move into a namespace that is gone"),
         pytest.param(MoveLink("lo", ""), errno.EINVAL, id="move lo"),
-        pytest.param(Add(Address("x", ip_interface("10.0.0.1/24"))), errno.ENODEV, id="address on absent link"),
+        pytest.param(
+            Add(Address("x", ip_interface("10.0.0.1/24"))), errno.ENODEV, id="address on absent link"
+        ),
         pytest.param(Delete(ADDRESS), errno.EADDRNOTAVAIL, id="delete absent address"),
-        pytest.param(Add(Address("eth0", ip_interface("fd00::1/64"))), errno.EACCES, id="IPv6 address, disabled"),
+        pytest.param(
+            Add(Address("eth0", ip_interface("fd00::1/64"))), errno.EACCES, id="IPv6 address, disabled"
+        ),
         pytest.param(Add(Route(ip_network("10.9.0.0/16"), "x")), errno.ENODEV, id="route on absent link"),
         pytest.param(Add(Route(ip_network("10.9.0.0/16"))), errno.ENODEV, id="route to nowhere"),
-        pytest.param(Add(Route(ip_network("10.9.0.0/16"), "lo")), errno.ENETDOWN, id="route on a link that is down"),
+        pytest.param(
+            Add(Route(ip_network("10.9.0.0/16"), "lo")), errno.ENETDOWN, id="route on a link that is down"
+        ),
         pytest.param(Add(DEFAULT), errno.ENETUNREACH, id="route by a gateway out of reach"),
         pytest.param(
-            Add(Route(ip_network("0.0.0.0/0"), None, GATEWAY)), errno.ENETUNREACH, id="gateway without link out of reach"
+            Add(Route(ip_network("0.0.0.0/0"), None, GATEWAY)),
+            errno.ENETUNREACH,
+            id="gateway without link out of reach",
         ),
         pytest.param(
             Add(Route(ip_network("10.9.0.0/16"), "eth0", source=ip_address("10.7.7.7"))),
@@ -229,7 +241,9 @@ async def test_a_pod_as_listed(rig):
         assert await rig.kernel.neighbours(one) == [NEIGHBOUR]
         found = await routes(rig, one)
         assert {route for route in found if route.protocol != PROTOCOL_KERNEL} == {LINK_ROUTE, DEFAULT}
-        own = {(str(route.destination), route.link, route.type) for route in found if route.table == TABLE_LOCAL}
+        own = {
+            (str(route.destination), route.link, route.type) for route in found if route.table == TABLE_LOCAL
+        }
         assert own == {
             ("10.1.1.2/32", "eth0", RouteType.LOCAL),
             ("127.0.0.0/8", "lo", RouteType.LOCAL),
@@ -241,8 +255,16 @@ async def test_a_pod_as_listed(rig):
 async def test_connected_routes_come_and_go_with_address_and_link(rig):
     one, _ = await pair(rig, up=False)
     first, second = (Address("eth0", ip_interface(f"10.2.0.{host}/24")) for host in (1, 2))
+    source = first.address.ip  # of both: the second one is secondary
     local = {
-        Route(ip_network(a.address.ip), "eth0", source=a.address.ip, table=TABLE_LOCAL, protocol=2, type=RouteType.LOCAL)
+        Route(
+            ip_network(a.address.ip),
+            "eth0",
+            source=source,
+            table=TABLE_LOCAL,
+            protocol=2,
+            type=RouteType.LOCAL,
+        )
         for a in (first, second)
     }
     connected = {
@@ -270,7 +292,7 @@ async def test_connected_routes_come_and_go_with_address_and_link(rig):
     await numbers(rig, one, SetLink(link="eth0", up=True))
     assert await routes(rig, one) == local | connected
     await numbers(rig, one, Delete(second))
-    assert await routes(rig, one) == {route for route in local if route.source == first.address.ip} | connected
+    assert await routes(rig, one) == {r for r in local if r.destination == ip_network(source)} | connected
     await numbers(rig, one, Delete(first))
     assert await routes(rig, one) == set()
 

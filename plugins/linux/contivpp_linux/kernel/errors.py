@@ -4,10 +4,11 @@
     KernelError                 the kernel refused: errno, what was tried, where
     └── NamespaceError          the namespace itself cannot be entered; nothing was tried inside it
         ├── NamespaceGone       no such path, or another namespace is there now
-        ├── NotANamespace       the path is something else (a plain file, a directory, another kind of namespace)
+        ├── NotANamespace       the path is something else (a plain file, another kind of namespace)
         └── NamespaceDenied     not permitted; the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN
 
-A batch answers each operation by itself, so a KernelError is a *value* in its list of results; a NamespaceError,
+A batch answers each operation by itself, so a KernelError is a *value* in its list of results; a
+NamespaceError,
 or a failed listing, is raised.
 """
 

@@ -284,7 +284,9 @@ class MemoryKernel:
         if found is None:
             raise NamespaceGone(errno.ENOENT, "open network namespace", path)
         if isinstance(namespace, NetworkNamespace) and namespace != found.identity:
-            raise NamespaceGone(errno.ENOENT, "open network namespace (another one is at this path now)", path)
+            raise NamespaceGone(
+                errno.ENOENT, "open network namespace (another one is at this path now)", path
+            )
         return found
 
     def _mac(self) -> str:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Links and namespaces in memory.
 
-A link is a loopback, one end of a veth pair, or *plugged*: its other end is a callback of whoever built the rig,
+A link is a loopback, one end of a veth pair, or *plugged*: its other end is a callback of whoever built
+the rig,
 as a TAP's is a program. Frames are bytes; a link that is down, or has no carrier, drops and counts them.
 """
 

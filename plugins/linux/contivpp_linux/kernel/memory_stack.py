@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses, routes and neighbours of one namespace in memory, with the effects that they have on each other in Linux.
+"""Addresses, routes and neighbours of one namespace in memory, with the effects that they have on each
+other in Linux.
 
-An address brings a local route, and on a link that is up a route to its network and one to its broadcast address.
-A link that goes down loses its routes but the local ones, and its neighbours; addresses stay, and bring their routes
+An address brings a local route, and on a link that is up a route to its network and one to its broadcast
+address.
+A link that goes down loses its routes but the local ones, and its neighbours; addresses stay, and bring
+their routes
 again. Refusals are raised as OSError with the kernel's number.
 
-Left out: IPv6 link-local addresses and multicast routes of the kernel's own, promotion of secondary addresses.
+Left out: IPv6 link-local addresses and multicast routes of the kernel's own, promotion of secondary
+addresses.
 """
 
 from __future__ import annotations
@@ -54,7 +58,8 @@ class MemoryStack:
         self.routes = [
             route
             for route in self.routes
-            if route.link != link or (route.type == RouteType.LOCAL and route.scope == Scope.HOST and _is_host(route))
+            if route.link != link
+            or (route.type == RouteType.LOCAL and route.scope == Scope.HOST and _is_host(route))
         ]
         self.neighbours = [neighbour for neighbour in self.neighbours if neighbour.link != link]
 
@@ -132,7 +137,8 @@ class MemoryStack:
         self.routes = [
             r
             for r in self.routes
-            if r not in gone and (kept or (r.source != local and (r.table, r.destination) != (TABLE_LOCAL, host)))
+            if r not in gone
+            and (kept or (r.source != local and (r.table, r.destination) != (TABLE_LOCAL, host)))
         ]
 
     def _connect(self, address: Address) -> None:
@@ -183,13 +189,21 @@ class MemoryStack:
             and (link is None or route.link == link or route.type == RouteType.LOCAL)
         ]
         # The local table is looked up before the main one, whatever the length of the prefix.
-        best = max(found, key=lambda r: (r.table == TABLE_LOCAL, r.destination.prefixlen, -r.metric), default=None)
+        best = max(
+            found, key=lambda r: (r.table == TABLE_LOCAL, r.destination.prefixlen, -r.metric), default=None
+        )
         if best is None:
-            raise refuse(errno.EHOSTUNREACH if gateway.version == 6 else errno.ENETUNREACH, "Nexthop has invalid gateway")
+            raise refuse(
+                errno.EHOSTUNREACH if gateway.version == 6 else errno.ENETUNREACH,
+                "Nexthop has invalid gateway",
+            )
         if best.type != RouteType.UNICAST:
             raise refuse(errno.EINVAL, "Nexthop has invalid gateway")
         if best.gateway is not None or best.link is None:
-            raise refuse(errno.EHOSTUNREACH if gateway.version == 6 else errno.ENETUNREACH, "Nexthop has invalid gateway")
+            raise refuse(
+                errno.EHOSTUNREACH if gateway.version == 6 else errno.ENETUNREACH,
+                "Nexthop has invalid gateway",
+            )
         return best.link
 
     def _delete_route(self, value: Route) -> None:
@@ -258,7 +272,9 @@ def _connected(address: Address) -> list[Route]:
     length = value.network.prefixlen
     if length < 32:
         kind, table = (RouteType.LOCAL, TABLE_LOCAL) if value.is_loopback else (RouteType.UNICAST, TABLE_MAIN)
-        network = Route(value.network, link, source=value.ip, table=table, protocol=PROTOCOL_KERNEL, type=kind)
+        network = Route(
+            value.network, link, source=value.ip, table=table, protocol=PROTOCOL_KERNEL, type=kind
+        )
         routes.append(network)
     if length < 31:
         broadcast = ip_network(value.network.broadcast_address)

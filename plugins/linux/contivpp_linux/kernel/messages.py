@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations and listings as rtnetlink messages, coded by pyroute2.
 
-pyroute2's description of a link's message is complete and therefore slow (0.3 ms for a veth); the short one here names
+pyroute2's description of a link's message is complete and therefore slow (0.3 ms for a veth); the short
+one here names
 the attributes that are used. Import this module late: pyroute2 takes a tenth of a second.
 """
 
@@ -45,13 +46,25 @@ _ON_LINK = 0x4
 _FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
 
-_LINK_FIELDS = (("family", "B"), ("__align", "x"), ("type", "H"), ("index", "i"), ("flags", "I"), ("change", "I"))
+_LINK_FIELDS = (
+    ("family", "B"),
+    ("__align", "x"),
+    ("type", "H"),
+    ("index", "i"),
+    ("flags", "I"),
+    ("change", "I"),
+)
 
 
 class _VethPeer(nla):  # type: ignore[misc]
     __slots__ = ()
     fields = _LINK_FIELDS
-    nla_map = ((1, "address", "lladdr"), (3, "name", "asciiz"), (4, "mtu", "uint32"), (28, "namespace", "uint32"))
+    nla_map = (
+        (1, "address", "lladdr"),
+        (3, "name", "asciiz"),
+        (4, "mtu", "uint32"),
+        (28, "namespace", "uint32"),
+    )
 
 
 class _VethData(nla):  # type: ignore[misc]
@@ -84,7 +97,9 @@ class _LinkMessage(nlmsg):  # type: ignore[misc]
 
 
 def encode(operation: Operation, sequence: int, *, index: int, namespace: int | None) -> bytes:
-    """Return the message for an operation; `index` is its link's, `namespace` the descriptor of the other namespace."""
+    """Return the message for an operation; `index` is its link's, `namespace` the descriptor of the other
+    namespace.
+    """
     match operation:
         case CreateVeth():
             message, code, flags = _veth(operation, namespace), _NEW_LINK, _CREATE | _EXCLUSIVE
@@ -252,7 +267,9 @@ def decode_address(data: bytes, names: Mapping[int, str]) -> Address | None:
 
 
 def decode_route(data: bytes, names: Mapping[int, str]) -> Route | None:
-    """Return the route that a message describes; None if it is none of one path (cached, multipath, multicast)."""
+    """Return the route that a message describes; None if it is none of one path (cached, multipath,
+    multicast).
+    """
     message = rtmsg(data)
     message.decode()
     found = _attributes(message)

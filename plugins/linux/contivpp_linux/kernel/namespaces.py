@@ -2,7 +2,8 @@
 """Entering network namespaces.
 
 Only a thread can be in another namespace, and it must not stay: a thread, a socket or a file descriptor left
-behind keeps a deleted pod's namespace alive, with its interfaces. So everything is opened for one call and closed
+behind keeps a deleted pod's namespace alive, with its interfaces. So everything is opened for one call and
+closed
 with it; entering, a socket and leaving cost some 40 µs together, too little for a cache to pay.
 
 The file is opened first and looked at afterwards, so no other one can take its place in between.
@@ -57,7 +58,9 @@ class NamespaceFiles:
 
     @contextmanager
     def entered(self, namespace: Namespace) -> Iterator[int]:
-        """Have the calling thread in the namespace within the block; never use it in the event loop's thread."""
+        """Have the calling thread in the namespace within the block; never use it in the event loop's
+        thread.
+        """
         with self.opened(namespace) as descriptor:
             self._enter(descriptor, namespace)
             try:
@@ -101,4 +104,6 @@ def _check(descriptor: int, namespace: Namespace) -> None:
     if isinstance(namespace, NetworkNamespace):
         status = os.fstat(descriptor)
         if (status.st_dev, status.st_ino) != (namespace.device, namespace.inode):
-            raise NamespaceGone(errno.ENOENT, "open network namespace (another one is at this path now)", namespace.path)
+            raise NamespaceGone(
+                errno.ENOENT, "open network namespace (another one is at this path now)", namespace.path
+            )

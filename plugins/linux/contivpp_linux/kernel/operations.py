@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be done to the kernel, as frozen values.
 
-An operation is data: it can be printed, compared, kept and replayed, and every implementation of the kernel takes
-the same. `str(operation)` is the "what" of its error. Address, route and neighbour need no operation of their own:
+An operation is data: it can be printed, compared, kept and replayed, and every implementation of the
+kernel takes
+the same. `str(operation)` is the "what" of its error. Address, route and neighbour need no operation of
+their own:
 they are added, replaced and deleted as the values that a listing returns.
 """
 
@@ -34,9 +36,11 @@ Facet = Address | Route | Neighbour
 
 @dataclass(frozen=True, slots=True)
 class CreateVeth:
-    """Make a veth pair, each end at once in its own namespace: no moment at which a half-made end has a foreign name.
+    """Make a veth pair, each end at once in its own namespace: no moment at which a half-made end has a
+    foreign name.
 
-    The first end is in the namespace of the batch, the other in `peer_namespace` (None: in the same one; "": in the
+    The first end is in the namespace of the batch, the other in `peer_namespace` (None: in the same one;
+    "": in the
     agent's own). Without MAC or MTU the kernel chooses.
     """
 
@@ -64,7 +68,9 @@ class DeleteLink:
 
 @dataclass(frozen=True, slots=True)
 class MoveLink:
-    """Move a link into another namespace, under a new name if one is given. It loses addresses and arrives down."""
+    """Move a link into another namespace, under a new name if one is given. It loses addresses and arrives
+    down.
+    """
 
     link: str
     namespace: Namespace
@@ -122,7 +128,9 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl:
-    """Write a sysctl below `net`, as `net.ipv4.ip_forward` or, where a link's name has a dot, `net/ipv4/conf/a.b/x`."""
+    """Write a sysctl below `net`, as `net.ipv4.ip_forward` or, where a link's name has a dot,
+    `net/ipv4/conf/a.b/x`.
+    """
 
     name: str
     value: str

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One call's work inside one namespace, in a worker thread.
 
-rtnetlink does its work within `send`: with the kernel's one lock for all interfaces held, and a veth's deletion waits there
+rtnetlink does its work within `send`: with the kernel's one lock for all interfaces held, and a veth's
+deletion waits there
 for 15 ms. A non-blocking socket does not change that, so nothing of it may run in the event loop's thread.
 For the same reason the answers lie in the socket when `send` returns.
 
@@ -65,7 +66,9 @@ class Session:
         self._namespace = namespace
         self._where = where(namespace)
         self._sequence = 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._socket.settimeout(_ANSWER_SECONDS)
@@ -193,7 +196,9 @@ class Session:
 
     def _facets(self, kind: type, decode: Callable[[bytes, Mapping[int, str]], Value | None]) -> list[Value]:
         # By family: asked for all, the kernel ends its list of routes early where IPv4 has no table yet.
-        data = [item for family in _FAMILIES for item in self._dump(kind, family) if item[_HEADER.size] == family]
+        data = [
+            item for family in _FAMILIES for item in self._dump(kind, family) if item[_HEADER.size] == family
+        ]
         names = {link.index: link.name for link in self.links()} if data else {}
         return [value for item in data if (value := decode(item, names)) is not None]
 
@@ -233,7 +238,9 @@ class Session:
         waiting: set[int],
         take: Callable[[int, int, bytes], bool] | None = None,
     ) -> dict[int, Answer]:
-        """Send, and read until each sequence number was answered: by an acknowledgement, or by `take` returning True."""
+        """Send, and read until each sequence number was answered: by an acknowledgement, or by `take`
+        returning True.
+        """
         answers: dict[int, Answer] = {}
         if not waiting:
             return answers
@@ -267,7 +274,9 @@ def _answer(code: int, flags: int, message: bytes) -> Answer:
         while offset + _ATTRIBUTE.size <= len(message):
             length, kind = _ATTRIBUTE.unpack_from(message, offset)
             if kind == 1:
-                detail = message[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0").decode(errors="replace")
+                detail = (
+                    message[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0").decode(errors="replace")
+                )
             offset += max((length + 3) & ~3, _ATTRIBUTE.size)
     return number, detail
 

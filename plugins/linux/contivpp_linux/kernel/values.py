@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel holds, as frozen values.
 
-The same types say what is wanted and what was found, so they compare by `==`. For that each value takes the form
-in which Linux lists it: a route's scope follows from its gateway, an IPv6 route without a metric has 1024. Links are
+The same types say what is wanted and what was found, so they compare by `==`. For that each value takes
+the form
+in which Linux lists it: a route's scope follows from its gateway, an IPv6 route without a metric has 1024.
+Links are
 named, not numbered: an index is another one after a link was made anew, and differs between namespaces.
 Links and sysctls carry much that nobody here sets; only fields that somebody uses are read.
 """
@@ -57,7 +59,9 @@ class NetworkNamespace:
 
 
 Namespace = str | NetworkNamespace | None
-"""Where to act: a path, an identified namespace (refused when another one is at its path), None or "" for the agent's own."""
+"""Where to act: a path, an identified namespace (refused when another one is at its path), None or "" for
+the agent's own.
+"""
 
 
 class Scope:
@@ -91,7 +95,9 @@ class Offload(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A network interface; `peer_index` is the other end of a veth, `peer_namespace` its namespace if another one."""
+    """A network interface; `peer_index` is the other end of a veth, `peer_namespace` its namespace if
+    another one.
+    """
 
     index: int
     name: str

@@ -197,6 +197,8 @@ class MemoryStack:
                 errno.EHOSTUNREACH if gateway.version == 6 else errno.ENETUNREACH,
                 "Nexthop has invalid gateway",
             )
+        if best.type == RouteType.LOCAL and gateway.version == 4 and best.link is not None:
+            return link or best.link  # an own address as gateway: IPv4 accepts that
         if best.type != RouteType.UNICAST:
             raise refuse(errno.EINVAL, "Nexthop has invalid gateway")
         if best.gateway is not None or best.link is None:

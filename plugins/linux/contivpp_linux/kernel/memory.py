@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A kernel in memory: no privileges, no threads, no time.
 
-It keeps the same contract as the real one, error numbers of misuse included (the tests of both are the same).
-Whoever builds a rig makes and destroys namespaces, and plugs links into them whose other end is a callback.
+It keeps the same contract as the real one, error numbers of misuse included (the tests of both are the
+same). Whoever builds a rig makes and destroys namespaces, and plugs links into them whose other end is a
+callback.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 """Links and namespaces in memory.
 
 A link is a loopback, one end of a veth pair, or *plugged*: its other end is a callback of whoever built
-the rig,
-as a TAP's is a program. Frames are bytes; a link that is down, or has no carrier, drops and counts them.
+the rig, as a TAP's is a program. Frames are bytes; a link that is down, or has no carrier, drops and
+counts them.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
 other in Linux.
 
 An address brings a local route, and on a link that is up a route to its network and one to its broadcast
-address.
-A link that goes down loses its routes but the local ones, and its neighbours; addresses stay, and bring
-their routes
-again. Refusals are raised as OSError with the kernel's number.
+address. A link that goes down loses its routes but the local ones, and its neighbours; addresses stay,
+and bring their routes again. Refusals are raised as OSError with the kernel's number.
 
 Left out: IPv6 link-local addresses and multicast routes of the kernel's own, promotion of secondary
 addresses.

@@ -2,8 +2,7 @@
 """Operations and listings as rtnetlink messages, coded by pyroute2.
 
 pyroute2's description of a link's message is complete and therefore slow (0.3 ms for a veth); the short
-one here names
-the attributes that are used. Import this module late: pyroute2 takes a tenth of a second.
+one here names the attributes that are used. Import this module late: pyroute2 takes a tenth of a second.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entering network namespaces.
 
-Only a thread can be in another namespace, and it must not stay: a thread, a socket or a file descriptor left
-behind keeps a deleted pod's namespace alive, with its interfaces. So everything is opened for one call and
-closed
-with it; entering, a socket and leaving cost some 40 µs together, too little for a cache to pay.
+Only a thread can be in another namespace, and it must not stay: a thread, a socket or a file descriptor
+left behind keeps a deleted pod's namespace alive, with its interfaces. So everything is opened for one
+call and closed with it; entering, a socket and leaving cost some 40 µs together, too little for a cache
+to pay.
 
 The file is opened first and looked at afterwards, so no other one can take its place in between.
 """

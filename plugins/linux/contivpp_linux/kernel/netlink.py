@@ -2,8 +2,7 @@
 """The kernel of this machine.
 
 Each call is one job of a worker thread: enter the namespace, do everything, leave, close. The event loop
-only waits.
-Few threads are enough: the kernel itself changes interfaces one at a time.
+only waits. Few threads are enough: the kernel itself changes interfaces one at a time.
 
 pyroute2 is imported with the first job, in its thread: it takes a tenth of a second that a start does not
 wait for.

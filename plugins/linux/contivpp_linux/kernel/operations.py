@@ -2,10 +2,8 @@
 """What can be done to the kernel, as frozen values.
 
 An operation is data: it can be printed, compared, kept and replayed, and every implementation of the
-kernel takes
-the same. `str(operation)` is the "what" of its error. Address, route and neighbour need no operation of
-their own:
-they are added, replaced and deleted as the values that a listing returns.
+kernel takes the same. `str(operation)` is the "what" of its error. Address, route and neighbour need no
+operation of their own: they are added, replaced and deleted as the values that a listing returns.
 """
 
 from __future__ import annotations
@@ -40,8 +38,7 @@ class CreateVeth:
     foreign name.
 
     The first end is in the namespace of the batch, the other in `peer_namespace` (None: in the same one;
-    "": in the
-    agent's own). Without MAC or MTU the kernel chooses.
+    "": in the agent's own). Without MAC or MTU the kernel chooses.
     """
 
     name: str
@@ -68,8 +65,8 @@ class DeleteLink:
 
 @dataclass(frozen=True, slots=True)
 class MoveLink:
-    """Move a link into another namespace, under a new name if one is given. It loses addresses and arrives
-    down.
+    """Move a link into another namespace, under a new name if one is given. It loses addresses and
+    arrives down.
     """
 
     link: str

@@ -2,10 +2,9 @@
 """The contract of the kernel's edge, which the real kernel and the one in memory both keep.
 
 Whoever wants something done in a network namespace says so in one call: which namespace, and a list of
-operations
-(`operations.py`). The operations run in order, each has its own result, and a refused one does not stop
-the next.
-Calls are independent: two calls at once, even for one namespace, may run in either order.
+operations (`operations.py`). The operations run in order, each has its own result, and a refused one does
+not stop the next. Calls are independent: two calls at once, even for one namespace, may run in either
+order.
 
 A cancelled call may still take effect: its outcome is unknown until the namespace is listed.
 """

@@ -2,13 +2,12 @@
 """One call's work inside one namespace, in a worker thread.
 
 rtnetlink does its work within `send`: with the kernel's one lock for all interfaces held, and a veth's
-deletion waits there
-for 15 ms. A non-blocking socket does not change that, so nothing of it may run in the event loop's thread.
-For the same reason the answers lie in the socket when `send` returns.
+deletion waits there for 15 ms. A non-blocking socket does not change that, so nothing of it may run in
+the event loop's thread. For the same reason the answers lie in the socket when `send` returns.
 
-A batch is cut where an operation names a link that an earlier one made, moved or renamed: a piece costs one
-datagram that asks for the indexes of all its links, and one with all its messages, whose acknowledgements
-are matched by sequence number.
+A batch is cut where an operation names a link that an earlier one made, moved or renamed: a piece costs
+one datagram that asks for the indexes of all its links, and one with all its messages, whose
+acknowledgements are matched by sequence number.
 """
 
 from __future__ import annotations

@@ -2,11 +2,10 @@
 """What the kernel holds, as frozen values.
 
 The same types say what is wanted and what was found, so they compare by `==`. For that each value takes
-the form
-in which Linux lists it: a route's scope follows from its gateway, an IPv6 route without a metric has 1024.
-Links are
-named, not numbered: an index is another one after a link was made anew, and differs between namespaces.
-Links and sysctls carry much that nobody here sets; only fields that somebody uses are read.
+the form in which Linux lists it: a route's scope follows from its gateway, an IPv6 route without a metric
+has 1024. Links are named, not numbered: an index is another one after a link was made anew, and differs
+between namespaces. Links and sysctls carry much that nobody here sets; only fields that somebody uses are
+read.
 """
 
 from __future__ import annotations

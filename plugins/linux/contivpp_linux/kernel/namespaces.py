@@ -62,6 +62,9 @@ class NamespaceFiles:
         thread.
         """
         with self.opened(namespace) as descriptor:
+            if descriptor == self._own and os.path.samestat(os.stat(_THREAD_NAMESPACE), os.fstat(self._own)):
+                yield descriptor  # setns would need CAP_SYS_ADMIN even to stay
+                return
             self._enter(descriptor, namespace)
             try:
                 yield descriptor

@@ -175,8 +175,9 @@ class _Compiler:
         for found in fields:
             value = found.name
             if found.type not in BASE_TYPES and found.length is None:
-                value = f"{found.type}() if {value} is None else {value}"
+                value = f"make_{found.type}() if {value} is None else {value}"
             self.lines.append(f"        self.{found.name} = {value}")
+        self.lines.append(f"make_{name} = {name}")
 
     def _default(self, field: Field) -> str:
         default = field.options.get("default")

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kubernetes objects that the whole agent reads: pods, namespaces, nodes.
+
+A record holds only the fields that something renders, so that the many changes of an object that concern nobody
+are no change. Objects are decoded straight from the API's JSON into these fields; whatever else an object holds is
+skipped. A malformed object is an error that names it, for its reader to report and pass over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from contivpp_core.errors import ContivError
+from contivpp_core.records import AnyTable, Record, Table
+
+__all__ = [
+    "ANNOTATION_PREFIX",
+    "NAMESPACE",
+    "NODE",
+    "POD",
+    "TABLES",
+    "ContainerPort",
+    "MalformedObject",
+    "Namespace",
+    "Node",
+    "NodeAddress",
+    "Pod",
+    "decode",
+]
+
+ANNOTATION_PREFIX = "contivpp.io/"
+"""Only annotations that begin so are kept."""
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+class MalformedObject(ContivError):
+    """An object does not have the shape of its kind; the message names object and field."""
+
+
+class ContainerPort(msgspec.Struct, frozen=True, order=True):
+    """A port that a container declares; `name` may be empty."""
+
+    name: str
+    port: int
+    protocol: str = "TCP"
+
+
+class Pod(Record):
+    """A pod. `phase` is the API's; a pod that is being deleted keeps it, and has `deleting` set."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    labels: Pairs = ()
+    annotations: Pairs = ()
+    node: str = ""
+    host_network: bool = False
+    phase: str = ""
+    ready: bool = False
+    deleting: bool = False
+    addresses: tuple[str, ...] = ()
+    ports: tuple[ContainerPort, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+    def annotation(self, name: str) -> str:
+        """Return the annotation `contivpp.io/<name>`, or "" where there is none."""
+        return dict(self.annotations).get(ANNOTATION_PREFIX + name, "")
+
+
+class Namespace(Record):
+    """A namespace."""
+
+    name: str
+    labels: Pairs = ()
+
+
+class NodeAddress(msgspec.Struct, frozen=True, order=True):
+    """One of a node's addresses: `type` is the API's (`InternalIP`, `ExternalIP`, `Hostname`)."""
+
+    type: str
+    address: str
+
+
+class Node(Record):
+    """A node."""
+
+    name: str
+    labels: Pairs = ()
+    addresses: tuple[NodeAddress, ...] = ()
+
+
+def _label_map(record: Pod | Namespace | Node) -> Mapping[str, str]:
+    return dict(record.labels)
+
+
+POD: Table[Pod] = Table(
+    "Pod",
+    Pod,
+    lambda pod: pod.key,
+    indexes={
+        "namespace": lambda pod: (pod.namespace,),
+        "node": lambda pod: (pod.node,) if pod.node else (),
+        "address": lambda pod: pod.addresses,
+    },
+    labels=_label_map,
+    namespace=lambda pod: pod.namespace,
+)
+NAMESPACE: Table[Namespace] = Table(
+    "Namespace", Namespace, lambda namespace: namespace.name, labels=_label_map
+)
+NODE: Table[Node] = Table(
+    "Node",
+    Node,
+    lambda node: node.name,
+    indexes={"address": lambda node: tuple(sorted({entry.address for entry in node.addresses}))},
+    labels=_label_map,
+)
+TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE)
+"""The tables that the core itself declares."""
+
+
+# --- the API's shapes, as far as they are read. Go encodes empty lists and maps as null: both mean empty.
+
+
+class _Shape(msgspec.Struct, rename="camel", frozen=True):
+    pass
+
+
+class _Meta(_Shape):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    deletion_timestamp: str | None = None
+
+
+class _Port(_Shape):
+    container_port: int
+    name: str | None = None
+    protocol: str | None = None
+
+
+class _Container(_Shape):
+    ports: list[_Port] | None = None
+    restart_policy: str | None = None
+
+
+class _PodSpec(_Shape):
+    node_name: str | None = None
+    host_network: bool | None = None
+    containers: list[_Container] | None = None
+    init_containers: list[_Container] | None = None
+
+
+class _PodIP(_Shape):
+    ip: str = ""
+
+
+class _Condition(_Shape):
+    type: str
+    status: str
+
+
+class _PodStatus(_Shape):
+    phase: str | None = None
+    pod_ip: str | None = msgspec.field(default=None, name="podIP")
+    pod_ips: list[_PodIP] | None = msgspec.field(default=None, name="podIPs")
+    conditions: list[_Condition] | None = None
+
+
+class _PodObject(_Shape):
+    metadata: _Meta
+    spec: _PodSpec | None = None
+    status: _PodStatus | None = None
+
+
+class _NamespaceObject(_Shape):
+    metadata: _Meta
+
+
+class _NodeStatus(_Shape):
+    addresses: list[NodeAddress] | None = None
+
+
+class _NodeObject(_Shape):
+    metadata: _Meta
+    status: _NodeStatus | None = None
+
+
+def _pairs(values: Mapping[str, str] | None, prefix: str = "") -> Pairs:
+    return tuple(sorted((key, value) for key, value in (values or {}).items() if key.startswith(prefix)))
+
+
+def _pod(found: _PodObject) -> Pod:
+    spec, status = found.spec or _PodSpec(), found.status or _PodStatus()
+    if not found.metadata.namespace:
+        raise msgspec.ValidationError("Object missing required field `namespace` - at `$.metadata`")
+    # An init container that restarts always is a sidecar: it serves next to the others.
+    sidecars = [container for container in spec.init_containers or () if container.restart_policy == "Always"]
+    addresses = [entry.ip for entry in status.pod_ips or () if entry.ip] or (
+        [status.pod_ip] if status.pod_ip else []
+    )
+    return Pod(
+        namespace=found.metadata.namespace,
+        name=found.metadata.name,
+        uid=found.metadata.uid,
+        labels=_pairs(found.metadata.labels),
+        annotations=_pairs(found.metadata.annotations, ANNOTATION_PREFIX),
+        node=spec.node_name or "",
+        host_network=bool(spec.host_network),
+        phase=status.phase or "",
+        ready=any(entry.type == "Ready" and entry.status == "True" for entry in status.conditions or ()),
+        deleting=found.metadata.deletion_timestamp is not None,
+        addresses=tuple(dict.fromkeys(addresses)),
+        ports=tuple(
+            ContainerPort(port.name or "", port.container_port, port.protocol or "TCP")
+            for container in (*(spec.containers or ()), *sidecars)
+            for port in container.ports or ()
+        ),
+    )
+
+
+def _namespace(found: _NamespaceObject) -> Namespace:
+    return Namespace(name=found.metadata.name, labels=_pairs(found.metadata.labels))
+
+
+def _node(found: _NodeObject) -> Node:
+    addresses = (found.status or _NodeStatus()).addresses or ()
+    return Node(
+        name=found.metadata.name,
+        labels=_pairs(found.metadata.labels),
+        addresses=tuple(dict.fromkeys(addresses)),
+    )
+
+
+_KINDS: Mapping[type[Record], tuple[type[Any], Callable[[Any], Record]]] = {
+    Pod: (_PodObject, _pod),
+    Namespace: (_NamespaceObject, _namespace),
+    Node: (_NodeObject, _node),
+}
+
+R = TypeVar("R", Pod, Namespace, Node)
+
+
+def decode(kind: type[R], found: bytes | Mapping[str, Any]) -> R:
+    """Return the record for an object of the API (JSON, or decoded JSON); raise `MalformedObject`."""
+    shape, make = _KINDS[kind]
+    try:
+        if isinstance(found, bytes):
+            return make(msgspec.json.decode(found, type=shape))  # type: ignore[return-value]
+        return make(msgspec.convert(found, shape))  # type: ignore[return-value]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedObject(f"{kind.__name__} {_name(found)}: {error}") from error
+
+
+def _name(found: bytes | Mapping[str, Any]) -> str:
+    """Name an object whose shape is wrong, as far as it can be told."""
+    try:
+        data = msgspec.json.decode(found) if isinstance(found, bytes) else found
+        metadata = data["metadata"]
+        return (
+            "/".join(str(metadata[part]) for part in ("namespace", "name") if metadata.get(part))
+            or "without a name"
+        )
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        return "without a name"

@@ -84,14 +84,17 @@ class Arp:
     def _reply(self, vector: list[Packet]) -> None:
         for packet in vector:
             reason = self._handle(packet)
-            if reason is not None:
+            if reason is reasons.ARP_NOT_FOR_US:  # VPP counts it under the first of its reasons
+                self.graph.count("arp-reply", reasons.ARP_REPLIES_SENT)
+                self.graph.discard(packet.rx, "arp-reply", reason, packet.data)
+            elif reason is not None:
                 self.graph.drop(packet, "arp-reply", reason)
 
     def _handle(self, packet: Packet) -> Reason | None:
         """Answer or learn; returns why the packet ends here, or None if it was answered."""
         _, _, _, _, operation, mac, source, _, target = HEADER.unpack_from(packet.data)
         interface = packet.rx
-        entry = interface.fib4.lookup(target)
+        entry = interface.fib4.lookup(target, inactive=True)
         connected = _resolving_interface(entry)
         borrowed = interface.unnumbered_to is not None and interface.unnumbered_to.sw_if_index == connected
         covering = _attached_cover(interface, source)
@@ -108,10 +111,12 @@ class Arp:
             return reasons.ARP_DST_NOT_LOCAL
         if packet.ethernet[6:12] != mac:
             return reasons.ARP_MAC_MISMATCH
-        if not flags & EntryFlag.LOCAL or operation not in (REQUEST, REPLY):
-            return reasons.ARP_DST_NOT_LOCAL
         if operation == REPLY:
-            return self._learn(interface, source, mac)
+            return (
+                self._learn(interface, source, mac) if flags & EntryFlag.LOCAL else reasons.ARP_DST_NOT_LOCAL
+            )
+        if not flags & EntryFlag.LOCAL or operation != REQUEST:
+            return reasons.ARP_NOT_FOR_US
         here = interface.sw_if_index
         if (here != connected or covering is None or here != _resolving_interface(covering)) and not borrowed:
             return reasons.ARP_UNNUMBERED
@@ -156,7 +161,7 @@ def _attached_cover(interface: Interface, source: int) -> FibEntry | tuple[Reaso
     """The attached prefix that covers a sender; a reason in a tuple if the sender's address is our own."""
     longest = 32
     while True:
-        entry = interface.fib4.lookup(source, longest)
+        entry = interface.fib4.lookup(source, longest, inactive=True)
         for contribution in entry.contributions.values():
             if contribution.flags & EntryFlag.LOCAL:
                 return (reasons.ARP_SRC_IS_LOCAL,)

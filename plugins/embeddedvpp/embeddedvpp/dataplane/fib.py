@@ -78,9 +78,10 @@ class FibSource:
 
 SPECIAL, INTERFACE, API, CLI = 1, 4, 8, 9
 ADJACENCY, RECURSIVE_RESOLUTION, DEFAULT_ROUTE = 15, 18, 20
-FIRST_PLUGIN_SOURCE = 22
+FIRST_PLUGIN_SOURCE = 23
 # id, name, priority of VPP's own sources, in the order of its enumeration.
 _BUILT_IN = (
+    (0, "invalid", 0xFF),
     (1, "special", 0x00),
     (2, "classify", 0x01),
     (3, "proxy", 0x02),
@@ -102,6 +103,7 @@ _BUILT_IN = (
     (19, "urpf-exempt", 0xFC),
     (20, "default-route", 0xFD),
     (21, "interpose", 0xFE),
+    (22, "path-mtu", 0x10),
 )
 
 
@@ -137,6 +139,7 @@ class Contribution:
 
     paths: tuple[Path, ...]
     flags: EntryFlag = EntryFlag.NONE
+    active: bool = True  # an adj-fib without an attached cover is in the dump, but forwards nothing
 
 
 @dataclass(slots=True, eq=False)
@@ -145,10 +148,16 @@ class FibEntry:
 
     address: int
     length: int
-    stats_index: int
+    number: int
+    active: bool = True
     contributions: dict[int, Contribution] = field(default_factory=dict)  # best source first
     packets: int = 0
     bytes: int = 0
+
+    @property
+    def stats_index(self) -> int:
+        """Its place in the route counters; an entry that forwards nothing has none."""
+        return self.number if self.active else INVALID_INDEX
 
     @property
     def source(self) -> int:
@@ -190,8 +199,8 @@ class EntryPool:
 
     def free(self, entry: FibEntry) -> None:
         """Give the entry's number back."""
-        self.slots[entry.stats_index] = None
-        self._free.append(entry.stats_index)
+        self.slots[entry.number] = None
+        self._free.append(entry.number)
 
 
 class FibTable:
@@ -222,6 +231,8 @@ class FibTable:
                 (0xF0000000, 4, SPECIAL),
                 (0xFFFFFFFF, 32, DEFAULT_ROUTE),
             ]
+        else:  # link-local addresses are looked up in a table of each interface
+            self.update(0xFE80 << 112, 10, SPECIAL, (Path(),))
         for address, length, source in drops:
             self.update(address, length, source, DROP_PATHS, EntryFlag.DROP)
 
@@ -239,6 +250,12 @@ class FibTable:
         entry.contributions[source] = Contribution(tuple(paths) or DROP_PATHS, flags)
         self._sort(entry)
         return entry
+
+    def set_adjacency(self, address: int, paths: Iterable[Path], *, active: bool) -> None:
+        """The /32 that a neighbour gives; inactive while the prefix that covers it is not attached there."""
+        entry = self._entry(address, 32)
+        entry.contributions[ADJACENCY] = Contribution(tuple(paths), EntryFlag.ATTACHED, active)
+        self._sort(entry)
 
     def path_add(
         self, address: int, length: int, source: int, paths: Iterable[Path], flags: EntryFlag = EntryFlag.NONE
@@ -266,7 +283,9 @@ class FibTable:
         entry = self.get(address, length)
         if entry is None or entry.contributions.pop(source, None) is None:
             return
-        if not entry.contributions:
+        if entry.contributions:
+            self._sort(entry)
+        else:
             entries = self._by_length[length]
             del entries[entry.address]
             self._pool.free(entry)
@@ -285,18 +304,18 @@ class FibTable:
         """The entry of exactly this prefix."""
         return self._by_length.get(length, {}).get(address & self.mask(length))
 
-    def lookup(self, address: int, longest: int = 128) -> FibEntry:
-        """The longest match not longer than ``longest``; the default route always matches."""
+    def lookup(self, address: int, longest: int = 128, *, inactive: bool = False) -> FibEntry:
+        """The longest match not longer than ``longest``, if wanted among those that forward nothing, too."""
         for mask, entries in self._search:
             entry = entries.get(address & mask)
-            if entry is not None and entry.length <= longest:
+            if entry is not None and entry.length <= longest and (entry.active or inactive):
                 return entry
         raise AssertionError("a FIB table always has its default route")
 
     def __iter__(self) -> Iterator[FibEntry]:
-        """Entries in the order of address and length, as VPP's dump walks them."""
+        """Entries by length and address; VPP's dump goes by length, too."""
         entries = [entry for group in self._by_length.values() for entry in group.values()]
-        return iter(sorted(entries, key=lambda entry: (entry.address, entry.length)))
+        return iter(sorted(entries, key=lambda entry: (entry.length, entry.address)))
 
     def __len__(self) -> int:
         return sum(len(group) for group in self._by_length.values())
@@ -326,5 +345,7 @@ class FibTable:
         ]
 
     def _sort(self, entry: FibEntry) -> None:
-        order = sorted(entry.contributions, key=self._sources.rank)
+        given = entry.contributions
+        order = sorted(given, key=lambda source: (not given[source].active, self._sources.rank(source)))
+        entry.active = given[order[0]].active
         entry.contributions = {source: entry.contributions[source] for source in order}

@@ -123,9 +123,7 @@ class Resolver:
                 return _spread(weighted)
         return [self._action("ip4-drop")]
 
-    def _path_actions(
-        self, path: Path, entry: FibEntry, destination: int, depth: int
-    ) -> list[Action]:
+    def _path_actions(self, path: Path, entry: FibEntry, destination: int, depth: int) -> list[Action]:
         """The actions of a path; none if it is unresolved."""
         if path.type is PathType.LOCAL or entry.flags & EntryFlag.LOCAL:
             return [self._action("ip4-receive", self.dataplane.interfaces.find(path.sw_if_index), path=path)]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .reasons import BLACKHOLED, TX_FAILED, Reason
+from .reasons import BLACKHOLED, NO_ERROR, TX_FAILED, Reason
 
 if TYPE_CHECKING:
     from .forwarding import Action
@@ -203,14 +203,20 @@ class Graph:
         key = (node, reason)
         self.errors[key] = self.errors.get(key, 0) + number
 
-    def drop(self, packet: Packet, node: str, reason: Reason) -> None:
-        """Count the reason and end the packet."""
-        self.count(node, reason)
+    def drop(self, packet: Packet, node: str, reason: Reason, *, counted_at: str = "") -> None:
+        """Count the reason and end the packet; VPP counts some reasons at another node than where it happens."""
+        self.count(counted_at or node, reason)
         self.discard(packet.rx, node, reason, packet.data)
 
     def blackhole(self, packet: Packet, node: str, why: Reason) -> None:
-        """End a packet where VPP counts no reason of its own; the tracer still hears why."""
-        self.count("null-node", BLACKHOLED)
+        """End a packet where VPP counts no reason of its own; the tracer still hears why.
+
+        VPP then finds the error that ethernet-input wrote last, which says that there was none.
+        """
+        if packet.ethernet:
+            self.count("ethernet-input", NO_ERROR)
+        else:
+            self.count("null-node", BLACKHOLED)
         self.discard(packet.rx, node, why, packet.data)
 
     def discard(self, interface: Interface, node: str, reason: Reason, data: bytes | bytearray) -> None:

@@ -83,7 +83,7 @@ class Icmp:
             packet.source, packet.destination = packet.destination, packet.source
             packet.local = True
             target.append(packet)
-        self.graph.count("ip4-icmp-echo-request", reasons.ICMP_ECHO_REPLIES, len(vector))
+        self.graph.count("ip4-icmp-input", reasons.ICMP_ECHO_REPLIES, len(vector))
 
     def _echo_reply(self, packet: Packet, start: int) -> bool:
         data = packet.data
@@ -103,7 +103,10 @@ class Icmp:
 
     def error(self, packet: Packet, node: str, reason: Reason, kind: tuple[int, int], value: int = 0) -> None:
         """Drop a packet for a reason and tell its sender, unless that is not allowed or too often."""
-        self.graph.drop(packet, node, reason)
+        if reason is reasons.DROP_ROUTE:
+            self.graph.blackhole(packet, node, reason)
+        else:
+            self.graph.drop(packet, node, reason, counted_at="ip4-input" if node == "ip4-rewrite" else "")
         if not _may_be_answered(packet):
             return
         now = self.graph.dataplane.time()

@@ -59,6 +59,10 @@ class Ip4:
                 self.graph.drop(packet, "ip4-input", reasons.IP4_FRAGMENT_OFFSET_ONE)
             elif not ttl:
                 self.graph.icmp.error(packet, "ip4-input", reasons.IP4_TIME_EXPIRED, TTL_EXCEEDED)
+            elif packet.destination >> 28 == 14:  # multicast
+                self.graph.drop(
+                    packet, "ip4-mfib-forward-rpf", reasons.IP4_RPF_FAILURE, counted_at="ip4-input"
+                )
             elif "ip4-unicast" in rx.arcs:
                 self.graph.start_arc("ip4-unicast", rx, packet, self.lookup)
             else:
@@ -151,7 +155,7 @@ class Ip4:
                 self.graph.blackhole(packet, "ip4-null", reasons.DROP_ROUTE)
                 continue
             kind = HOST_PROHIBITED if prohibited else HOST_UNREACHABLE
-            self.graph.icmp.error(packet, "null-node", reasons.BLACKHOLED, kind)
+            self.graph.icmp.error(packet, "ip4-null", reasons.DROP_ROUTE, kind)
 
     # -- for ourselves ------------------------------------------------------------------------------
 
@@ -161,7 +165,7 @@ class Ip4:
             data = packet.data
             reason = self._local_check(packet)
             if reason is not None:
-                graph.drop(packet, "ip4-receive", reason)
+                graph.drop(packet, "ip4-receive", reason, counted_at="ip4-local")
             elif int.from_bytes(data[6:8], "big") & (MORE_FRAGMENTS | OFFSET):
                 graph.drop(packet, "ip4-local-full-reassembly", reasons.FRAGMENT_UNSUPPORTED)
             elif data[9] == ICMP:
@@ -170,7 +174,7 @@ class Ip4:
                 graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
             else:
                 packet.rx.counters.punt += 1
-                graph.drop(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL)
+                graph.drop(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
 
     def _local_check(self, packet: Packet) -> Reason | None:
         """Reject bad transport checksums, our own addresses as source, and sources that no route leads to."""

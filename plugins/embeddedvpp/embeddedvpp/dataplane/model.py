@@ -205,7 +205,7 @@ class Dataplane:
             return
         moved = [found for found in self.neighbors.on_interface(sw_if_index) if version == 4]
         for neighbor in moved:
-            self._set_adj_fib(neighbor, active=False)
+            self._remove_adj_fib(neighbor)
         if table.table_id:
             self.fibs.bind(table)
         if version == 4:
@@ -329,7 +329,7 @@ class Dataplane:
         neighbor = self.neighbors.get(sw_if_index, address)
         if neighbor is None:
             raise DataplaneError(Retval.NO_SUCH_ENTRY, f"no such neighbour on sw_if_index {sw_if_index}")
-        self._set_adj_fib(neighbor, active=False)
+        self._remove_adj_fib(neighbor)
         self.neighbors.pop(neighbor)
         self._changed()
         for subscriber in list(self._neighbor_subscribers):
@@ -350,23 +350,34 @@ class Dataplane:
         self._changed()
 
     def _check_adj_fib(self, neighbor: Neighbor, interface: Interface) -> None:
+        if neighbor.no_adj_fib:
+            return
         cover = interface.fib4.lookup(neighbor.address, 31)
-        attached = cover.flags & EntryFlag.ATTACHED
         covering = {path.sw_if_index for path in cover.paths}
         lender = interface.unnumbered_to
         same = neighbor.sw_if_index in covering or (lender is not None and lender.sw_if_index in covering)
-        self._set_adj_fib(neighbor, active=bool(attached and same and not neighbor.no_adj_fib))
+        active = bool(cover.flags & EntryFlag.ATTACHED and same)
+        if neighbor.adj_fib_active != active:
+            neighbor.adj_fib_active = active
+            self._put_adj_fib(neighbor)
 
-    def _set_adj_fib(self, neighbor: Neighbor, *, active: bool) -> None:
-        if neighbor.has_adj_fib == active:
+    def _put_adj_fib(self, gone_or_changed: Neighbor) -> None:
+        """Write the /32 of an address: one path for each neighbour that has it, active ones if there are any."""
+        table = self.interfaces.get(gone_or_changed.sw_if_index).fib4
+        address = gone_or_changed.address
+        same = [found for found in self.neighbors.with_address(address) if found.adj_fib_active is not None]
+        same = [found for found in same if self.interfaces.get(found.sw_if_index).fib4 is table]
+        chosen = [found for found in same if found.adj_fib_active] or same
+        if not chosen:
+            table.delete(address, 32, ADJACENCY)
             return
-        neighbor.has_adj_fib = active
-        table = self.interfaces.get(neighbor.sw_if_index).fib4
-        path = Path(next_hop=neighbor.address, sw_if_index=neighbor.sw_if_index)
-        if active:
-            table.path_add(neighbor.address, 32, ADJACENCY, [path], EntryFlag.ATTACHED)
-        else:
-            table.path_remove(neighbor.address, 32, ADJACENCY, [path])
+        paths = [Path(next_hop=address, sw_if_index=found.sw_if_index) for found in chosen]
+        table.set_adjacency(address, paths, active=bool(chosen[0].adj_fib_active))
+
+    def _remove_adj_fib(self, neighbor: Neighbor) -> None:
+        if neighbor.adj_fib_active is not None:
+            neighbor.adj_fib_active = None
+            self._put_adj_fib(neighbor)
 
     # -- events -------------------------------------------------------------------------------------
 

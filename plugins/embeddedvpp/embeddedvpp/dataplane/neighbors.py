@@ -31,7 +31,7 @@ class Neighbor:
     static: bool
     no_adj_fib: bool
     updated: float
-    has_adj_fib: bool = False
+    adj_fib_active: bool | None = None  # None: it has no /32
 
     def age(self, now: float) -> float:
         """Seconds since it was last confirmed."""
@@ -46,6 +46,7 @@ class NeighborTable:
 
     def __init__(self) -> None:
         self._neighbors: dict[tuple[int, int], Neighbor] = {}
+        self._by_address: dict[int, list[Neighbor]] = {}
         self.max_number = 50_000
         self.max_age = 0
 
@@ -57,13 +58,22 @@ class NeighborTable:
         """The neighbours of an interface, or all."""
         return [found for found in self if sw_if_index is None or found.sw_if_index == sw_if_index]
 
+    def with_address(self, address: int) -> list[Neighbor]:
+        """The neighbours with an address, on any interface."""
+        return list(self._by_address.get(address, ()))
+
     def put(self, neighbor: Neighbor) -> None:
         """Store a new neighbour."""
         self._neighbors[(neighbor.sw_if_index, neighbor.address)] = neighbor
+        self._by_address.setdefault(neighbor.address, []).append(neighbor)
 
     def pop(self, neighbor: Neighbor) -> None:
         """Forget a neighbour."""
         del self._neighbors[(neighbor.sw_if_index, neighbor.address)]
+        left = self._by_address[neighbor.address]
+        left.remove(neighbor)
+        if not left:
+            del self._by_address[neighbor.address]
 
     def __iter__(self) -> Iterator[Neighbor]:
         return iter(list(self._neighbors.values()))

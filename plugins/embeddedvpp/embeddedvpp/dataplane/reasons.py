@@ -26,6 +26,7 @@ def _info(name: str, description: str) -> Reason:
     return Reason(name, "info", description)
 
 
+NO_ERROR = _error("no_error", "no error")
 BLACKHOLED = _error("blackholed_packets", "blackholed packets")
 INTERFACE_DOWN = _error("interface_is_down", "interface is down")
 TX_FAILED = _error("tx_failed", "frames the port did not take")
@@ -47,6 +48,7 @@ IP4_TIME_EXPIRED = _error("time_expired", "ip4 ttl <= 1")
 IP4_HEADER_TOO_SHORT = _error("hdr_too_short", "ip4 IHL < 5")
 IP4_MTU_EXCEEDED = _error("mtu_exceeded", "ip4 MTU exceeded and DF set")
 IP4_SRC_LOOKUP_MISS = _error("src_lookup_miss", "ip4 source lookup miss")
+IP4_RPF_FAILURE = _error("rpf_failure", "Multicast RPF check failed")
 IP4_SPOOFED = _error("spoofed_local_packets", "ip4 spoofed local-address packet drops")
 IP4_UNKNOWN_PROTOCOL = _error("unknown_protocol", "unknown ip protocol")
 IP4_TCP_CHECKSUM = _error("tcp_checksum", "bad tcp checksum")
@@ -66,6 +68,7 @@ ICMP_TTL_SENT = _info("ttl_expire_sent", "hop limit exceeded response sent")
 ICMP_DROP = _error("drop", "error message dropped")
 
 ARP_REPLIES_SENT = _info("replies_sent", "ARP replies sent")
+ARP_NOT_FOR_US = _error("not_for_us", "the target address is another host's")
 ARP_DISABLED = _error("disabled", "ARP Disabled")
 ARP_L2_TYPE = _error("l2_type_not_ethernet", "L2 type not ethernet")
 ARP_L3_TYPE = _error("l3_type_not_ip4", "L3 type not IP4")

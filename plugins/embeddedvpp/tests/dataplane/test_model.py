@@ -58,7 +58,7 @@ def test_loopback_names_and_macs_follow_the_instance():
 def test_a_new_table_has_only_its_drops():
     dataplane = Dataplane()
     dataplane.fibs.add(5, name="five")
-    expected = ["0.0.0.0/0", "0.0.0.0/32", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32"]
+    expected = ["0.0.0.0/0", "224.0.0.0/4", "240.0.0.0/4", "0.0.0.0/32", "255.255.255.255/32"]
     assert prefixes(dataplane, 5) == expected
     refused(Retval.NO_SUCH_FIB, dataplane.fibs.get, 6)
 
@@ -191,18 +191,29 @@ def test_unnumbered_needs_the_same_table():
     refused(Retval.UNEXPECTED_INTF_STATE, dataplane.set_unnumbered, other.sw_if_index, index)
 
 
-def test_a_neighbour_has_a_route_only_under_an_attached_prefix():
+def test_a_neighbour_forwards_only_under_an_attached_prefix():
     dataplane = Dataplane()
     index = up(dataplane)
     empty = set(prefixes(dataplane))
     for address in ("10.0.1.2", "192.168.0.1"):
         dataplane.add_neighbor(index, ip4(address), bytes(6))
     dataplane.add_neighbor(index, ip4("10.0.1.3"), bytes(6), no_adj_fib=True)
-    assert set(prefixes(dataplane)) - empty == {"10.0.1.2/32"}
+    assert set(prefixes(dataplane)) - empty == {"10.0.1.2/32", "192.168.0.1/32"}
+    table = dataplane.fibs.get(0)
+    assert table.lookup(ip4("10.0.1.2")).length == 32
+    assert table.lookup(ip4("192.168.0.1")).length == 0
+    foreign = table.get(ip4("192.168.0.1"), 32)
+    assert foreign is not None
+    assert foreign.stats_index == 0xFFFFFFFF  # real VPP lists it so
     dataplane.route_update(ip4("192.168.0.0"), 24, [Path(sw_if_index=index)])
-    assert "192.168.0.1/32" in prefixes(dataplane)
+    assert table.lookup(ip4("192.168.0.1")) is foreign
     dataplane.route_delete(ip4("192.168.0.0"), 24)
-    assert "192.168.0.1/32" not in prefixes(dataplane)
+    assert table.lookup(ip4("192.168.0.1")).length == 0
+    dataplane.route_update(ip4("192.168.0.1"), 32, [Path(type=PathType.DROP)], source=20)
+    assert (foreign.source, foreign.active) == (20, True)
+    for address in ("10.0.1.2", "192.168.0.1"):
+        dataplane.del_neighbor(index, ip4(address))
+    assert set(prefixes(dataplane)) - empty == {"192.168.0.1/32"}
 
 
 def test_going_down_forgets_what_was_learnt_but_not_what_was_said():

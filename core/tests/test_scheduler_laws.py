@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of the scheduler, over random wishes and random faults of an unforgiving dataplane in simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from contivpp_core.clock import run_simulated
+from contivpp_core.items import Item, Owner
+from contivpp_core.scheduler import Scheduler
+from contivpp_core.testing.dataplane import (
+    FakeAddress,
+    FakeDataplane,
+    FakeFilter,
+    FakeLink,
+    FakePort,
+    FakeRoute,
+    FakeVrf,
+)
+
+PORTS = ("p", "q", "r")
+
+ports = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from("ab"),
+        "vrf": st.sampled_from((1, 2)),
+        "addresses": st.sets(st.sampled_from((1, 2)), max_size=2),
+        "rules": st.none() | st.sampled_from((10, 11, 20)),
+        "link": st.booleans(),
+        "routes": st.sets(st.sampled_from((1, 2, 3)), max_size=3),
+    }
+)
+wishes = st.dictionaries(st.sampled_from(PORTS), ports, max_size=3)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("wish"), wishes),
+        st.tuples(st.just("sleep"), st.sampled_from((0.0, 0.005, 0.015, 0.03, 1.0))),
+        st.tuples(st.just("faults"), st.integers(0, 2**16)),
+        st.tuples(st.just("calm"), st.none()),
+        st.tuples(st.just("disconnect"), st.booleans()),
+        st.tuples(st.just("agent restart"), st.none()),
+        st.tuples(st.just("vandalise"), st.sampled_from(PORTS)),
+    ),
+    max_size=14,
+)
+
+
+def items_of(wish: dict[str, Any]) -> dict[str, dict[Owner, Item]]:
+    """Return the items of a wish; a route that two ports want belongs to both."""
+    owners: dict[str, dict[Owner, Item]] = {}
+    for name, port in wish.items():
+        wanted: list[Item] = [FakePort(name=name, model=port["model"]), FakeVrf(port=name, vrf=port["vrf"])]
+        wanted += [FakeAddress(port=name, address=a, vrf=port["vrf"]) for a in port["addresses"]]
+        wanted += [FakeRoute(prefix=prefix, port=name) for prefix in port["routes"]]
+        if port["rules"] is not None:
+            wanted.append(FakeFilter(port=name, rules=port["rules"]))
+        if port["link"]:
+            requires = (f"fake/filter/{name}",) if port["rules"] is not None else ()
+            wanted.append(FakeLink(port=name, requires=requires))
+        for item in wanted:
+            owners.setdefault(item.key, {})[Owner("test", name)] = item
+    return owners
+
+
+def expected(owners: dict[str, dict[Owner, Item]]) -> dict[str, Item]:
+    """Return what the dataplane must hold in the end."""
+    chosen = {key: parts[min(parts)] for key, parts in owners.items()}
+    return {key: FakeLink(port=item.port) if isinstance(item, FakeLink) else item for key, item in chosen.items()}
+
+
+class Run:
+    """One run: a dataplane, and an agent that may be killed."""
+
+    def __init__(self) -> None:
+        self.world = FakeDataplane()
+        self.owners: dict[str, dict[Owner, Item]] = {}
+        self.incarnation = 1
+        self.scheduler = self.agent()
+
+    def agent(self) -> Scheduler:
+        scheduler = Scheduler(seed=1)
+        for descriptor in self.world.descriptors():
+            scheduler.register(descriptor)
+        return scheduler
+
+    async def connect(self) -> None:
+        self.world.reachable = True
+        for _ in range(100):
+            try:
+                await self.scheduler.domain_up("fake", str(self.incarnation))
+                return
+            except Exception as error:
+                note(f"resync failed: {error}")
+                await asyncio.sleep(0.1)
+        raise AssertionError("the resync never succeeded")
+
+    def wish(self, wish: dict[str, Any]) -> None:
+        new = items_of(wish)
+        changed = {key for key in self.owners.keys() | new.keys() if self.owners.get(key) != new.get(key)}
+        self.owners = new
+        self.world.wanted = {key for key in new if key.startswith("fake/filter/")}
+        self.scheduler.submit(changed, new)
+
+    async def step(self, verb: str, argument: Any) -> None:
+        match verb:
+            case "wish":
+                self.wish(argument)
+            case "sleep":
+                await asyncio.sleep(argument)
+            case "faults":
+                chance = random.Random(argument)
+                self.world.chooser = lambda verb, key: chance.choice(("", "", "", "fail", "lose", "drop"))
+            case "calm":
+                self.world.chooser = lambda verb, key: ""
+            case "disconnect":
+                await self.disconnect(restart=argument)
+            case "agent restart":
+                await self.scheduler.stop()
+                self.scheduler = self.agent()
+                self.scheduler.submit(set(self.owners), self.owners)
+                await self.connect()
+            case "vandalise":
+                index = self.world.index(argument)
+                if index is not None:
+                    self.world.facets.pop((index, "link"), None)
+
+    async def disconnect(self, *, restart: bool) -> None:
+        self.world.reachable = False
+        self.scheduler.domain_down("fake", "the fake dataplane is away")
+        if restart:
+            self.world.restart()
+            self.incarnation += 1
+        await asyncio.sleep(0.02)
+        await self.connect()
+
+    async def end(self) -> None:
+        self.world.chooser = lambda verb, key: ""
+        await self.scheduler.settled()
+        await asyncio.sleep(120)  # every back-off has ended
+        await self.scheduler.settled()
+        for kind in list(self.scheduler.descriptors):
+            await self.scheduler.check(kind)
+        await self.scheduler.settled()
+        await asyncio.sleep(120)
+        await self.scheduler.settled()
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_after_any_changes_and_faults_the_dataplane_holds_what_is_wanted(script: list[tuple[str, Any]]) -> None:
+    async def main() -> None:
+        run = Run()
+        await run.connect()
+        for verb, argument in script:
+            await run.step(verb, argument)
+        await run.end()
+        assert run.world.violations == []
+        assert run.world.dump() == expected(run.owners)
+        run.world.calls.clear()
+        await run.scheduler.resync("fake")
+        await run.scheduler.settled()
+        assert [call for call in run.world.calls if call[0] != "dump"] == []
+        states = {status.state for status in run.scheduler.items()}
+        assert states <= {"applied"}, [s for s in run.scheduler.items() if s.state != "applied"]
+        await run.scheduler.stop()
+
+    run_simulated(main())
+
+
+@settings(max_examples=60, deadline=None)
+@given(wishes, wishes)
+def test_an_agent_restart_with_the_same_wishes_only_reads(first: dict[str, Any], second: dict[str, Any]) -> None:
+    async def main() -> None:
+        run = Run()
+        await run.connect()
+        run.wish(first)
+        await run.scheduler.settled()
+        run.wish(second)
+        await run.scheduler.settled()
+        run.world.calls.clear()
+        await run.step("agent restart", None)
+        await run.scheduler.settled()
+        assert [call for call in run.world.calls if call[0] != "dump"] == []
+        assert run.world.dump() == expected(run.owners)
+        await run.scheduler.stop()
+
+    run_simulated(main())
+
+
+@settings(max_examples=60, deadline=None)
+@given(wishes)
+def test_with_unchanged_wishes_every_item_is_created_once(wish: dict[str, Any]) -> None:
+    async def main() -> None:
+        run = Run()
+        await run.connect()
+        run.world.calls.clear()
+        run.wish(wish)
+        await run.scheduler.settled()
+        verbs = [call for call in run.world.calls if call[0] != "dump"]
+        assert len(verbs) == len(set(verbs)) == len(run.owners)
+        assert all(verb == "create" for verb, _ in verbs)
+        await run.scheduler.stop()
+
+    run_simulated(main())

@@ -49,7 +49,7 @@ class ContainerPort(msgspec.Struct, frozen=True, order=True):
     protocol: str = "TCP"
 
 
-class Pod(Record):
+class Pod(Record, frozen=True, kw_only=True):
     """A pod. `phase` is the API's; a pod that is being deleted keeps it, and has `deleting` set."""
 
     namespace: str
@@ -75,7 +75,7 @@ class Pod(Record):
         return dict(self.annotations).get(ANNOTATION_PREFIX + name, "")
 
 
-class Namespace(Record):
+class Namespace(Record, frozen=True, kw_only=True):
     """A namespace."""
 
     name: str
@@ -89,7 +89,7 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True):
     address: str
 
 
-class Node(Record):
+class Node(Record, frozen=True, kw_only=True):
     """A node."""
 
     name: str
@@ -130,7 +130,7 @@ TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE)
 # --- the API's shapes, as far as they are read. Go encodes empty lists and maps as null: both mean empty.
 
 
-class _Shape(msgspec.Struct, rename="camel", frozen=True):
+class _Shape(msgspec.Struct, rename="camel"):
     pass
 
 

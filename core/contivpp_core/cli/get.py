@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`contivpp get` and `contivpp history`: what a running agent knows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from contivpp_core.cli.client import Client, default_socket
+from contivpp_core.cli.command import Command
+from contivpp_core.cli.tables import table
+
+__all__ = ["GET", "HISTORY"]
+
+INTERFACE_KINDS = ("vpp/tap", "vpp/afpacket", "vpp/loopback")
+
+View = tuple[Any, Sequence[str], Iterable[Sequence[object]]]
+"""What was read, and how it is shown: heading and rows."""
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", choices=("table", "wide", "json"), default="table", help="how to print it"
+    )
+    parser.add_argument("--socket", default=None, help=f"the agent's socket (default: {default_socket()})")
+
+
+def _print(arguments: argparse.Namespace, view: View) -> None:
+    data, heading, rows = view
+    print(json.dumps(data, indent=2) if arguments.output == "json" else table(heading, rows))
+
+
+# --- get
+
+
+def _pods(client: Client, arguments: argparse.Namespace) -> View:
+    records = client.get("v1", "tables", "LocalPod")["records"]
+    states = _states(client)
+    heading = ["namespace", "name", "interface", "address", "state"]
+    if arguments.output == "wide":
+        heading += ["container", "reason"]
+    rows = []
+    for record in records:
+        state, reason = states(record["key"])
+        record |= {"state": state, "reason": reason}
+        row = [
+            record.get("namespace"),
+            record.get("name"),
+            record.get("interface"),
+            record.get("address"),
+            state,
+        ]
+        rows.append([*row, record.get("container_id"), reason] if arguments.output == "wide" else row)
+    return records, heading, rows
+
+
+def _states(client: Client) -> Callable[[str], tuple[str, str]]:
+    """Return a function that tells how a pod stands: the first of its items that is not applied, or `applied`."""
+    owned: dict[str, list[dict[str, Any]]] = {}
+    for item in client.get("v1", "items"):
+        for owner in item["owners"]:
+            owned.setdefault(owner.partition(":")[2], []).append(item)
+
+    def state(key: str) -> tuple[str, str]:
+        items = owned.get(key, [])
+        if not items:
+            return "not rendered", ""
+        for item in items:
+            if item["state"] != "applied":
+                return item["state"], f"{item['key']}: {item['reason']}"
+        return "applied", ""
+
+    return state
+
+
+def _items(client: Client, arguments: argparse.Namespace, kinds: Sequence[str] = ()) -> View:
+    query = {
+        "kind": ",".join(kinds) or getattr(arguments, "kind", ""),
+        "state": arguments.state,
+        "prefix": arguments.prefix,
+    }
+    items = client.get("v1", "items", query=query)
+    heading = ["key", "state", "reason"]
+    if arguments.output == "wide":
+        heading += ["owners", "attempts"]
+    rows = []
+    for item in items:
+        row = [item["key"], item["state"], item["reason"]]
+        rows.append([*row, ",".join(item["owners"]), item["attempts"]] if arguments.output == "wide" else row)
+    return items, heading, rows
+
+
+def _interfaces(client: Client, arguments: argparse.Namespace) -> View:
+    return _items(client, arguments, INTERFACE_KINDS)
+
+
+def _tables(client: Client, arguments: argparse.Namespace) -> View:
+    if not arguments.name:
+        found = client.get("v1", "tables")
+        return (
+            found,
+            ["name", "records", "ready", "derived"],
+            [[t[c] for c in ("name", "records", "ready", "derived")] for t in found],
+        )
+    found = client.get("v1", "tables", arguments.name)
+    records = found["records"]
+    columns = ["key"] + sorted({name for record in records for name in record if name != "key"})
+    rows = [[_cell(record.get(column)) for column in columns] for record in records]
+    return found, columns, rows
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _plugins(client: Client, arguments: argparse.Namespace) -> View:
+    found = client.get("v1", "plugins")
+    rows = [[p["name"], p["distribution"], p["version"], ",".join(p["requires"])] for p in found]
+    return found, ["name", "distribution", "version", "requires"], rows
+
+
+def _status(client: Client, arguments: argparse.Namespace) -> View:
+    found = client.get("v1", "status")
+    rows = [["node", found["node"], ""], ["ready", found["ready"], ""], ["revision", found["revision"], ""]]
+    rows += [
+        [f"condition: {name}", state["ok"], state["reason"]] for name, state in found["conditions"].items()
+    ]
+    rows += [[f"items: {state}", number, ""] for state, number in found["items"].items() if number]
+    rows += [[f"renderer failed: {owner}", "", error] for owner, error in found["failedRenderers"].items()]
+    rows += [[f"events dropped: {plugin}", number, ""] for plugin, number in found["droppedEvents"].items()]
+    return found, ["what", "value", "reason"], rows
+
+
+_NOUNS: dict[str, tuple[str, Callable[[Client, argparse.Namespace], View]]] = {
+    "pods": ("the pods on this node, and how each stands", _pods),
+    "interfaces": ("VPP's interfaces for pods and node", _interfaces),
+    "items": ("what the dataplanes are to hold, and how each item stands", _items),
+    "tables": ("the agent's tables, or the records of one", _tables),
+    "plugins": ("the plugins, in the order of what they require", _plugins),
+    "status": ("the agent at a glance", _status),
+}
+
+
+def _configure_get(parser: argparse.ArgumentParser) -> None:
+    nouns = parser.add_subparsers(dest="noun", required=True, metavar="|".join(_NOUNS))
+    for noun, (text, _) in _NOUNS.items():
+        below = nouns.add_parser(noun, help=text, description=text[0].upper() + text[1:] + ".")
+        if noun in ("items", "interfaces"):
+            below.add_argument("--state", default="", help="only items in this state, for example failed")
+            below.add_argument("--prefix", default="", help="only items whose key begins so")
+        if noun == "items":
+            below.add_argument("--kind", default="", help="only items of these kinds, separated by commas")
+        if noun == "tables":
+            below.add_argument("name", nargs="?", default="", help="the table whose records to show")
+        _add_output(below)
+
+
+def _run_get(arguments: argparse.Namespace) -> int:
+    _print(arguments, _NOUNS[arguments.noun][1](Client(arguments.socket), arguments))
+    return 0
+
+
+GET = Command(
+    "get",
+    "show what a running agent knows",
+    _run_get,
+    _configure_get,
+    (
+        ("contivpp get pods", "the pods on this node"),
+        ("contivpp get items --state failed -o wide", "what could not be applied, for whom, and why"),
+        ("contivpp get tables Pod -o json", "every record of the table Pod"),
+        ("contivpp get status", "readiness, condition by condition"),
+    ),
+)
+
+
+# --- history
+
+
+def _configure_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=20, help="at most so many, the newest (default: 20)")
+    parser.add_argument("--since", type=int, default=None, help="only those after this revision")
+    _add_output(parser)
+
+
+def _run_history(arguments: argparse.Namespace) -> int:
+    query = {"limit": max(0, arguments.limit), "since": arguments.since}
+    entries = Client(arguments.socket).get("v1", "history", query=query)
+    heading = ["revision", "time", "cause", "changed", "created", "updated", "deleted", "failed"]
+    if arguments.output == "wide":
+        heading += ["keys", "failures"]
+    rows = []
+    for entry in entries:
+        time = datetime.fromtimestamp(entry["time"], UTC).isoformat(timespec="milliseconds")
+        numbers = [
+            entry.get(name, 0) for name in ("changed_total", "created", "updated", "deleted", "failed_total")
+        ]
+        row = [entry["revision"], time, entry["cause"], *numbers]
+        if arguments.output == "wide":
+            failures = "; ".join(f"{key}: {why}" for key, why in entry.get("failed", {}).items())
+            row += [",".join(entry.get("changed", [])), failures]
+        rows.append(row)
+    _print(arguments, (entries, heading, rows))
+    return 0
+
+
+HISTORY = Command(
+    "history",
+    "show what happened lately: each write, its cause, and what came of it",
+    _run_history,
+    _configure_history,
+    (
+        ("contivpp history", "the newest 20 writes"),
+        ("contivpp history --since 1200 -o wide", "all since revision 1200, with keys and failures"),
+    ),
+)

@@ -72,8 +72,6 @@ class DevicePort:
             if error.errno != errno.EAGAIN:
                 self._failed(error)
         if frames and self.interface is not None and not self._closed:
-            if not self._link_up:
-                self._set_link(up=True)
             self.dataplane.graph.receive(self.interface, frames)
 
     def send(self, frames: list[bytes]) -> int:
@@ -89,7 +87,7 @@ class DevicePort:
                     break
             else:
                 sent += 1
-        if sent and not self._link_up:
+        if sent and not self._link_up:  # only this proves it: frames may still be read after the end
             self._set_link(up=True)
         return sent
 

@@ -16,8 +16,9 @@ from threading import Thread
 from time import monotonic
 
 from .addresses import MASKS, random_mac
+from .connected import LOCAL_FLAGS, AdjacencyRoutes, Route, interface_routes
 from .errors import DataplaneError, Retval
-from .fib import ADJACENCY, API, DROP_PATHS, EntryFlag, FibEntry, FibTable, Path, PathType
+from .fib import API, EntryFlag, FibEntry, FibTable, Path, PathType
 from .fib import INTERFACE as INTERFACE_SOURCE
 from .graph import Graph
 from .interfaces import Interface, InterfaceEvent, InterfacePool, InterfaceSubscriber
@@ -27,10 +28,6 @@ from .tables import FibTables
 
 LOOPBACK = "Loopback"
 LOOPBACK_LIMIT = 16 * 1024
-_LOCAL_FLAGS = EntryFlag.CONNECTED | EntryFlag.LOCAL
-_CONNECTED_FLAGS = EntryFlag.CONNECTED | EntryFlag.ATTACHED
-_DROP_FLAGS = EntryFlag.DROP | EntryFlag.LOOSE_URPF_EXEMPT
-Route = tuple[tuple[Path, ...], EntryFlag]
 
 
 class Dataplane:
@@ -41,6 +38,7 @@ class Dataplane:
         self.interfaces = InterfacePool()
         self.fibs = FibTables()
         self.neighbors = NeighborTable()
+        self._adjacencies = AdjacencyRoutes(self.interfaces, self.neighbors)
         self.generation = 0  # changes with anything that forwarding depends on
         self.closing: set[Thread] = set()  # threads that close devices
         self.reserved_taps: set[int] = set()  # ids of TAPs that are being made
@@ -80,9 +78,7 @@ class Dataplane:
         if instance is None:
             instance = self.interfaces.free_instance(LOOPBACK)
         if instance in used or not 0 <= instance < LOOPBACK_LIMIT:
-            raise DataplaneError(
-                Retval.INVALID_REGISTRATION, f"loopback instance {instance} in use or too large"
-            )
+            raise DataplaneError(Retval.INVALID_REGISTRATION, f"loopback {instance} is in use or too large")
         mac = mac if mac and any(mac) else bytes((0xDE, 0xAD, 0, 0, 0, instance & 0xFF))
         interface = self.add_interface(f"loop{instance}", device_class=LOOPBACK, instance=instance, mac=mac)
         interface.port = LoopbackPort(self, interface)
@@ -203,9 +199,8 @@ class Dataplane:
             raise DataplaneError(Retval.ADDRESS_FOUND_FOR_INTERFACE, f"{interface.name} has an address")
         if table is old:
             return
-        moved = [found for found in self.neighbors.on_interface(sw_if_index) if version == 4]
-        for neighbor in moved:
-            self._remove_adj_fib(neighbor)
+        for neighbor in self.neighbors.on_interface(sw_if_index) if version == 4 else ():
+            self._adjacencies.remove(neighbor)
         if table.table_id:
             self.fibs.bind(table)
         if version == 4:
@@ -259,10 +254,10 @@ class Dataplane:
         ):
             flags = EntryFlag.ATTACHED
         if any(path.type is PathType.LOCAL for path in paths):
-            flags = _LOCAL_FLAGS
+            flags = LOCAL_FLAGS
         change = table.path_add if multipath else table.update
         entry = change(address, length, source, paths, flags)
-        self._route_changed(table, length)
+        self._route_changed(table, address, length)
         return entry
 
     def route_delete(
@@ -282,16 +277,16 @@ class Dataplane:
             table.path_remove(address, length, source, paths)
         else:
             table.delete(address, length, source)
-        self._route_changed(table, length)
+        self._route_changed(table, address, length)
 
     def delete_table(self, table_id: int, *, version: int = 4) -> None:
         """Give the API's lock on a table back, with the API's routes in it."""
         self.fibs.delete(table_id, version=version)
         self._changed()
 
-    def _route_changed(self, table: FibTable, length: int) -> None:
+    def _route_changed(self, table: FibTable, address: int, length: int) -> None:
         if table.version == 4 and length < 32:
-            self.refresh_adjacencies(table)
+            self.refresh_adjacencies(table, address, length)
         else:
             self._changed()
 
@@ -311,7 +306,7 @@ class Dataplane:
                 )
             neighbor = Neighbor(sw_if_index, address, bytes(mac), static, no_adj_fib, now)
             self.neighbors.put(neighbor)
-            self._check_adj_fib(neighbor, interface)
+            self._adjacencies.check(neighbor, interface)
             self._changed()
         else:
             if neighbor.static and not static and neighbor.mac != mac:
@@ -321,19 +316,17 @@ class Dataplane:
             if neighbor.mac != mac:
                 neighbor.mac = bytes(mac)
                 self._changed()
-        for subscriber in list(self._neighbor_subscribers):
-            subscriber(NeighborEvent.ADDED, neighbor)
+        self._tell_of(NeighborEvent.ADDED, neighbor)
 
     def del_neighbor(self, sw_if_index: int, address: int) -> None:
         """Remove a neighbour."""
         neighbor = self.neighbors.get(sw_if_index, address)
         if neighbor is None:
             raise DataplaneError(Retval.NO_SUCH_ENTRY, f"no such neighbour on sw_if_index {sw_if_index}")
-        self._remove_adj_fib(neighbor)
+        self._adjacencies.remove(neighbor)
         self.neighbors.pop(neighbor)
         self._changed()
-        for subscriber in list(self._neighbor_subscribers):
-            subscriber(NeighborEvent.REMOVED, neighbor)
+        self._tell_of(NeighborEvent.REMOVED, neighbor)
 
     def flush_neighbors(self, *, sw_if_index: int | None = None, also_static: bool = False) -> None:
         """Remove learnt neighbours of one or all interfaces, static ones only on demand."""
@@ -341,43 +334,15 @@ class Dataplane:
             if also_static or not neighbor.static:
                 self.del_neighbor(neighbor.sw_if_index, neighbor.address)
 
-    def refresh_adjacencies(self, table: FibTable) -> None:
-        """Decide anew which neighbours contribute a /32 to a table: those whose cover is attached there."""
+    def refresh_adjacencies(self, table: FibTable, address: int = 0, length: int = 0) -> None:
+        """Decide anew which neighbours in a prefix contribute a /32 to a table."""
+        mask = MASKS[length]
         for neighbor in self.neighbors:
-            interface = self.interfaces.get(neighbor.sw_if_index)
-            if interface.fib4 is table:
-                self._check_adj_fib(neighbor, interface)
+            if not (neighbor.address ^ address) & mask:
+                interface = self.interfaces.get(neighbor.sw_if_index)
+                if interface.fib4 is table:
+                    self._adjacencies.check(neighbor, interface)
         self._changed()
-
-    def _check_adj_fib(self, neighbor: Neighbor, interface: Interface) -> None:
-        if neighbor.no_adj_fib:
-            return
-        cover = interface.fib4.lookup(neighbor.address, 31)
-        covering = {path.sw_if_index for path in cover.paths}
-        lender = interface.unnumbered_to
-        same = neighbor.sw_if_index in covering or (lender is not None and lender.sw_if_index in covering)
-        active = bool(cover.flags & EntryFlag.ATTACHED and same)
-        if neighbor.adj_fib_active != active:
-            neighbor.adj_fib_active = active
-            self._put_adj_fib(neighbor)
-
-    def _put_adj_fib(self, gone_or_changed: Neighbor) -> None:
-        """Write the /32 of an address: one path for each neighbour that has it, active ones if there are any."""
-        table = self.interfaces.get(gone_or_changed.sw_if_index).fib4
-        address = gone_or_changed.address
-        same = [found for found in self.neighbors.with_address(address) if found.adj_fib_active is not None]
-        same = [found for found in same if self.interfaces.get(found.sw_if_index).fib4 is table]
-        chosen = [found for found in same if found.adj_fib_active] or same
-        if not chosen:
-            table.delete(address, 32, ADJACENCY)
-            return
-        paths = [Path(next_hop=address, sw_if_index=found.sw_if_index) for found in chosen]
-        table.set_adjacency(address, paths, active=bool(chosen[0].adj_fib_active))
-
-    def _remove_adj_fib(self, neighbor: Neighbor) -> None:
-        if neighbor.adj_fib_active is not None:
-            neighbor.adj_fib_active = None
-            self._put_adj_fib(neighbor)
 
     # -- events -------------------------------------------------------------------------------------
 
@@ -397,13 +362,8 @@ class Dataplane:
             if interface.port is not None:
                 interface.port.close(keep=True)
                 interface.port = None
-        closing = list(self.closing)
-
-        def wait() -> None:
-            for thread in closing:
-                thread.join()
-
-        await asyncio.get_running_loop().run_in_executor(None, wait)
+        for thread in list(self.closing):
+            await asyncio.to_thread(thread.join)
 
     # -- inside -------------------------------------------------------------------------------------
 
@@ -420,6 +380,10 @@ class Dataplane:
         self.graph.enable_feature("ip4-unicast", "ip4-not-enabled", interface, on=off)
         self.graph.enable_feature("arp", "arp-disabled", interface, on=off)
 
+    def _tell_of(self, event: NeighborEvent, neighbor: Neighbor) -> None:
+        for subscriber in list(self._neighbor_subscribers):
+            subscriber(event, neighbor)
+
     def _refresh_routes(self, interface: Interface) -> None:
         """Make the routes of an interface's addresses what they should be now."""
         wanted = interface_routes(interface) if interface.admin_up else {}
@@ -432,23 +396,3 @@ class Dataplane:
         self._routes[interface] = wanted
         self._set_features(interface)
         self.refresh_adjacencies(interface.fib4)
-
-
-def interface_routes(interface: Interface) -> dict[tuple[int, int], Route]:
-    """What VPP adds for addresses: the subnet, the address itself, and drops for base and broadcast."""
-    routes: dict[tuple[int, int], Route] = {}
-    index = interface.sw_if_index
-    for address, length in interface.addresses:
-        mask = MASKS[length]
-        if length == 31:
-            other = address ^ 1
-            routes.setdefault((other, 32), ((Path(next_hop=other, sw_if_index=index),), EntryFlag.ATTACHED))
-        if length < 31:
-            for edge in (address & mask, address | (~mask & 0xFFFFFFFF)):
-                routes.setdefault((edge, 32), (DROP_PATHS, _DROP_FLAGS))
-        if length < 32:
-            routes.setdefault((address & mask, length), ((Path(sw_if_index=index),), _CONNECTED_FLAGS))
-    for address, _ in interface.addresses:
-        local = Path(type=PathType.LOCAL, next_hop=address, sw_if_index=index)
-        routes[(address, 32)] = ((local,), _LOCAL_FLAGS)
-    return routes

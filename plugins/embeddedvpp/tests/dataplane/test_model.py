@@ -255,3 +255,27 @@ def test_statistics_indexes_of_entries_are_used_again():
     two = dataplane.route_update(ip4("10.2.0.0"), 16, [Path(type=PathType.DROP)])
     assert two.stats_index == one.stats_index
     assert dataplane.fibs.entries.slots[two.stats_index] is two
+
+
+def test_a_neighbour_moves_with_its_interface_to_another_table():
+    dataplane = Dataplane()
+    index = add_memory_interface(dataplane, "host-a").interface.sw_if_index
+    dataplane.fibs.add(1)
+    dataplane.add_neighbor(index, ip4("10.0.1.2"), bytes(6))
+    assert "10.0.1.2/32" in prefixes(dataplane)
+    dataplane.set_table(index, 1)
+    assert "10.0.1.2/32" not in prefixes(dataplane)
+    assert "10.0.1.2/32" in prefixes(dataplane, 1)
+
+
+def test_two_interfaces_with_one_neighbour_address_keep_the_other_route():
+    dataplane = Dataplane()
+    first = up(dataplane)
+    second = up(dataplane, "host-b", "10.0.2.1")
+    for index in (first, second):
+        dataplane.add_neighbor(index, ip4("10.0.1.2"), bytes(6))
+    entry = dataplane.fibs.get(0).get(ip4("10.0.1.2"), 32)
+    assert entry is not None
+    assert [path.sw_if_index for path in entry.paths] == [first]
+    dataplane.del_neighbor(first, ip4("10.0.1.2"))
+    assert (entry.active, [path.sw_if_index for path in entry.paths]) == (False, [second])

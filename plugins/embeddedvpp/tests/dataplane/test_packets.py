@@ -278,6 +278,36 @@ def test_arp_that_is_neither_answered_nor_learnt(frame, reason):
     assert not len(rig.dataplane.neighbors)
 
 
+def test_a_request_for_another_host_is_counted_as_vpp_counts_it():
+    rig = Rig(neighbors=False)
+    rig.ports[0].inject(arp(1, host_mac(1), "10.0.1.2", "10.0.1.50"))
+    assert rig.drops == [("arp-reply", "not_for_us")]
+    assert rig.errors() == {("arp-reply", "replies_sent"): 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "counted"),
+    [
+        pytest.param({"ttl": 1}, ("ip4-input", "time_expired"), id="TTL at ip4-rewrite"),
+        pytest.param({"destination": "224.0.0.5"}, ("ip4-input", "rpf_failure"), id="multicast"),
+        pytest.param(
+            {"source": "10.0.1.1", "destination": "10.0.1.1"},
+            ("ip4-local", "spoofed_local_packets"),
+            id="own",
+        ),
+        pytest.param(
+            {"destination": "10.0.1.1", "protocol": 99}, ("ip4-local", "unknown_protocol"), id="protocol 99"
+        ),
+        pytest.param({"destination": "10.0.2.255"}, ("ethernet-input", "no_error"), id="subnet broadcast"),
+    ],
+)
+def test_reasons_are_counted_at_the_node_where_vpp_counts_them(arguments, counted):
+    rig = Rig()
+    rig.send(packet(**arguments))
+    assert rig.errors()[counted] == 1
+    assert len(rig.drops) == 1
+
+
 def test_an_announcement_changes_only_a_neighbour_that_is_known():
     rig = Rig(neighbors=False)
     rig.ports[0].inject(arp(1, host_mac(1), "10.0.1.2", "10.0.1.2"))

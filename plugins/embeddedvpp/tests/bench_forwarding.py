@@ -16,8 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from embeddedvpp.dataplane import (
     Dataplane,
     Interface,

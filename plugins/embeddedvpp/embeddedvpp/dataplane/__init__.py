@@ -9,8 +9,19 @@ up, neighbours bring a /32 under an attached prefix.
 
 Packets move through ``graph``: device-input → ethernet-input → arp-input or ip4-input → ip4-lookup →
 ip4-rewrite, ip4-arp, ip4-glean, ip4-receive or ip4-drop → interface-output, with VPP's feature arcs between
-them. ``Graph.tracer`` hears of every drop: node, interface, reason, bytes. Ports bring the frames:
-``ports`` in memory, ``afpacket`` from a Linux interface, ``tap`` from a TAP made in any network namespace.
+them (``Graph.add_node``, ``ARC_ORDER``, ``Graph.enable_feature``). ``Graph.tracer`` hears of every drop: node,
+interface, reason, bytes; ``Graph.error_counts`` is ``show errors``. Ports bring the frames: ``ports`` in memory,
+``afpacket`` from a Linux interface, ``tap`` from a TAP made in any network namespace.
+
+    dataplane = Dataplane()
+    port = add_memory_interface(dataplane, "host-a")
+    dataplane.add_address(port.interface.sw_if_index, ip4("10.0.0.1"), 24)
+    dataplane.set_admin_state(port.interface.sw_if_index, up=True)
+    dataplane.graph.tracer = lambda node, interface, reason, data: print(node, reason.description)
+    port.inject(frame)  # what is sent comes out at port.on_transmit, or in port.sent
+
+What is counted where, answers, and what dumps hold were compared with VPP 26.06 on an AF_PACKET interface.
+``tests/bench_forwarding.py`` measures packets a second and ping between two namespaces.
 
 Not here yet, and refused or dropped with a counter of its own: IPv6 forwarding, fragmentation, reassembly,
 VLANs, multicast, bridge domains, more than one worker thread.

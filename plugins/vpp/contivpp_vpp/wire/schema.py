@@ -160,7 +160,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Message:
-    """A message. `client_index`, `context` and `retval` (with its name on the wire) say what follows the message number."""
+    """A message; `client_index`, `context` and `retval` (by its name there) follow the message number."""
 
     kind: Kind
     crc: int

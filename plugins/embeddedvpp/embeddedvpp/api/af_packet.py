@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AF_PACKET interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .errors import INVALID_VALUE, UNIMPLEMENTED, Refusal
+
+if TYPE_CHECKING:
+    from .session import ApiSession
+    from .vpp import Vpp
+
+Fields = dict[str, Any]
+MODE_ETHERNET, MODE_IP = 1, 2
+
+
+def af_packet_create_v3(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
+    """An interface on a Linux interface."""
+    if request.mode not in (MODE_ETHERNET, MODE_IP):
+        raise Refusal(INVALID_VALUE, f"there is no mode {request.mode}")
+    if request.mode == MODE_IP:
+        raise Refusal(UNIMPLEMENTED, "host interfaces without Ethernet are not supported")
+    mac = None if request.use_random_hw_addr else request.hw_addr
+    return {"sw_if_index": vpp.devices.create_af_packet(request.host_if_name, mac).sw_if_index}
+
+
+def af_packet_delete(vpp: Vpp, request: Any, session: ApiSession) -> None:
+    """Remove it; the Linux interface stays."""
+    vpp.devices.delete_af_packet(request.host_if_name)
+
+
+def af_packet_dump(vpp: Vpp, request: Any, session: ApiSession) -> Iterator[Fields]:
+    """All of them."""
+    found = [i for i in vpp.dataplane.interfaces if i.device_class == "af-packet"]
+    return ({"sw_if_index": i.sw_if_index, "host_if_name": i.host_if_name} for i in found)
+
+
+HANDLERS = {found.__name__: found for found in (af_packet_create_v3, af_packet_delete, af_packet_dump)}

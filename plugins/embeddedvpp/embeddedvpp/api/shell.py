@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Version, time, and CLI commands by message."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from ..cli import execute
+
+if TYPE_CHECKING:
+    from .session import ApiSession
+    from .vpp import Vpp
+
+Fields = dict[str, Any]
+
+
+def show_version(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
+    """VPP's version with our own name as the place of the build."""
+    return {"program": "vpe", "version": vpp.version, "build_date": "", "build_directory": "embeddedvpp"}
+
+
+def show_vpe_system_time(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
+    """The time of day."""
+    return {"vpe_system_time": vpp.time()}
+
+
+def cli_inband(vpp: Vpp, request: Any, session: ApiSession) -> Any:
+    """A command line; unknown input is an answer, not an error."""
+    answer = execute(vpp, request.cmd.rstrip("\0").strip())
+    if inspect.isawaitable(answer):
+
+        async def later() -> Fields:
+            return {"reply": await answer}
+
+        return later()
+    return {"reply": answer}
+
+
+HANDLERS = {found.__name__: found for found in (show_version, show_vpe_system_time, cli_inband)}

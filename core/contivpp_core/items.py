@@ -97,6 +97,8 @@ class Found(NamedTuple):
     item: Any
     handle: Any = None
     ours: bool = True
+    shadowed: bool = False
+    """Accepted, but a stronger source is in force."""
 
 
 class Outcome(enum.Enum):

@@ -33,6 +33,8 @@ class Plugin:
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
     api_version: ClassVar[tuple[int, int]] = API_VERSION
+    sources: ClassVar[tuple[str, ...]] = ()
+    """Tables that the plugin fills with what it observes; requests may wait for their records."""
 
     async def start(self, agent: Agent) -> None:
         """Begin work: read the ledger, fill tables, open sockets. Called in the order of `requires`."""

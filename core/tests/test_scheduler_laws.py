@@ -45,6 +45,7 @@ steps = st.lists(
         st.tuples(st.just("disconnect"), st.booleans()),
         st.tuples(st.just("agent restart"), st.none()),
         st.tuples(st.just("vandalise"), st.sampled_from(PORTS)),
+        st.tuples(st.just("unplug"), st.sampled_from(PORTS)),
     ),
     max_size=14,
 )
@@ -60,8 +61,9 @@ def items_of(wish: dict[str, Any]) -> dict[str, dict[Owner, Item]]:
         if port["rules"] is not None:
             wanted.append(FakeFilter(port=name, rules=port["rules"]))
         if port["link"]:
-            requires = (f"fake/filter/{name}",) if port["rules"] is not None else ()
-            wanted.append(FakeLink(port=name, requires=requires))
+            requires = [f"fake/filter/{name}"] if port["rules"] is not None else []
+            requires += [f"fake/route/{prefix}" for prefix in sorted(port["routes"])]
+            wanted.append(FakeLink(port=name, requires=tuple(requires)))
         for item in wanted:
             owners.setdefault(item.key, {})[Owner("test", name)] = item
     return owners
@@ -124,10 +126,22 @@ class Run:
                 self.scheduler = self.agent()
                 self.scheduler.submit(set(self.owners), self.owners)
                 await self.connect()
+            case "unplug":
+                await self.unplug(argument)
             case "vandalise":
                 index = self.world.index(argument)
                 if index is not None:
                     self.world.facets.pop((index, "link"), None)
+
+    async def unplug(self, name: str) -> None:
+        """A port vanishes behind the agent's back, which hears of it at once."""
+        self.world.chooser = lambda verb, key: ""
+        await asyncio.sleep(60)
+        await self.scheduler.settled()
+        index = self.world.index(name)
+        if index is not None:
+            self.world.remove_port(index)
+        await self.scheduler.check("fake/port")
 
     async def disconnect(self, *, restart: bool) -> None:
         self.world.reachable = False

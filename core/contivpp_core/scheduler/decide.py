@@ -85,11 +85,11 @@ class Decider:
             return ReadBack()
         if node.actual is None:
             return self._build(node) if node.desired is not None else Nothing()
-        if blocking := self._doomed_bound(node):
-            return Wait(ItemState.PENDING, f"goes down with {blocking}", (blocking,), (blocking,))
-        if node.desired is None:
-            return self._remove(node)
         down = self._pulled_down(node)
+        if down is None and (blocking := self._doomed_bound(node)):
+            return Wait(ItemState.PENDING, f"goes down with {blocking}", (blocking,), (blocking,))
+        if node.desired is None or self._stale(node):
+            return self._remove(node)
         same = node.descriptor.equal(node.desired, node.actual.item)
         if down and self._stays_on(node, down):
             return self._remove(node)
@@ -108,6 +108,9 @@ class Decider:
             return Wait(ItemState.CONFLICT, "somebody else's object has this key; it is left alone")
         if missing := self._missing(node):
             return self._pending(missing)
+        # What still stands on a former object of this key would find itself on the new one, by its handle.
+        if leftovers := tuple(self.graph.leftovers(node)):
+            return Wait(ItemState.PENDING, f"waits for {leftovers[0]} to be taken down", leftovers, leftovers)
         return Create()
 
     def _missing(self, node: Node) -> list[Dependency]:
@@ -158,13 +161,22 @@ class Decider:
             return False
         if node.desired is None:
             return not self._hold(node)
-        if self._pulled_down(node) or self._doomed_bound(node):
+        if self._stale(node) or self._pulled_down(node) or self._doomed_bound(node):
             return True
         return (
             not node.descriptor.equal(node.desired, node.actual.item)
             and node.descriptor.recreates(node.actual.item, node.desired)
             and not self._hold(node)
         )
+
+    def _stale(self, node: Node) -> bool:
+        """Tell whether the object was made with a handle that is no longer in force: something vanished under it."""
+        assert node.actual is not None
+        for key, handle in node.actual.handles.items():
+            provider = self.graph.provider(key)
+            if provider is None or provider.actual is None or provider.actual.handle != handle:
+                return True
+        return False
 
     def _changing(self, node: Node, dependency: Dependency) -> bool:
         """Tell whether the value that a dependant relies on is about to change."""

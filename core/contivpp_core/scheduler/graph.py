@@ -184,6 +184,15 @@ class Graph:
         for name in sorted(self._gates.get(gate, ())):
             yield self.nodes[name]
 
+    def leftovers(self, node: Node) -> Iterator[str]:
+        """Return the keys of objects that stand on what the wanted object would provide, from a former one."""
+        assert node.desired is not None
+        for key in (node.key, *node.descriptor.provides(node.desired)):
+            for name in sorted(self._dependants.get(key, ())):
+                actual = self.nodes[name].actual
+                if actual is not None and key in actual.handles:
+                    yield name
+
     def bound(self, node: Node) -> set[str]:
         """Return the keys of everything that vanishes together with this node's object."""
         found: set[str] = set()

@@ -144,7 +144,9 @@ class Resync:
             return 0
         node = node or self._scheduler.orphan(key, descriptor.kind)
         before = node.actual
-        self._scheduler.adopt(node, found.item, found.handle)
+        if before is not None and before.handle != found.handle:
+            self._absent(node)  # another object under the same key: what lived in the former one is gone
+        self._scheduler.adopt(node, found.item, found.handle, shadowed=found.shadowed)
         return int(before is not None and not descriptor.equal(before.item, found.item))
 
     # --- one kind, while work goes on

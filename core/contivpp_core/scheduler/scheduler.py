@@ -432,8 +432,10 @@ class Scheduler:
         """Decide keys again, and who waits for them."""
         for key in keys:
             self._queue[key] = None
-            for name in self._waiting.pop(key, ()):
-                self._queue[name] = None
+            node = self.graph.nodes.get(key)
+            for provided in node.actual.provides if node is not None and node.actual is not None else (key,):
+                for name in self._waiting.pop(provided, ()):
+                    self._queue[name] = None
         self.pump()
 
     def orphan(self, key: str, kind: str) -> Node:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IPAM plugin: derives this node's subnets, and serves requests for pod addresses.
+
+An address is chosen in memory and made durable by the caller, in one ledger transaction with its own record. So
+nothing is lost if the agent dies at any moment: either both are stored, or neither is. The pointer of the round
+robin is stored with each choice: after a restart an address that was just given back is not given out again first.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable
+from typing import ClassVar
+
+from contivpp_core.agent import Agent
+from contivpp_core.config import ConfigSection
+from contivpp_core.errors import AddressExhausted, NotReady, RequestError
+from contivpp_core.events import AddressReply, AddressRequest
+from contivpp_core.ledger import LedgerWrite
+from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS
+from contivpp_core.node import NodeSubnets as NodeSubnetsRecord
+from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.renderers import Renderer, View
+
+from contivpp_ipam.allocator import AllocationError, Allocator, PoolExhaustedError
+from contivpp_ipam.config import IpamConfig
+from contivpp_ipam.subnets import ClusterSubnets
+
+__all__ = ["IpamPlugin", "plugin"]
+
+log = logging.getLogger(__name__)
+
+SPACE = "ipam"
+LAST = "last"
+ADDRESS = "address/"
+
+
+class SubnetsRenderer:
+    """NodeConfig -> NodeSubnets: pure arithmetic."""
+
+    name = "ipam-subnets"
+    table = NODE_CONFIG.name
+    reads: frozenset[str] = frozenset()
+    produces: frozenset[str] = frozenset()
+    derives = frozenset({NODE_SUBNETS.name})
+
+    def __init__(self, subnets: ClusterSubnets) -> None:
+        self._subnets = subnets
+
+    def render(self, view: View, key: str) -> Iterable[NodeSubnetsRecord]:
+        """Return the subnets of the node; an ID out of range is an error that names the subnet."""
+        node = view.get(self.table, key)
+        own = self._subnets.for_node(node.node_id)
+        yield NodeSubnetsRecord(
+            name=node.name,
+            pod_subnet=str(own.pod_subnet),
+            pod_gateway=str(own.pod_gateway),
+            nat_loopback=str(own.nat_loopback),
+            vpp_host_subnet=str(own.vpp_host_subnet),
+            vpp_host_vpp=str(own.vpp_host_vpp),
+            vpp_host_linux=str(own.vpp_host_linux),
+            node_address=str(own.node_address) if own.node_address is not None else "",
+            vxlan_address=str(own.vxlan_address) if own.vxlan_address is not None else "",
+        )
+
+
+class IpamPlugin(Plugin):
+    """Subnets of the node and addresses of its pods."""
+
+    name: ClassVar[str] = "ipam"
+
+    def __init__(self) -> None:
+        self._allocator: Allocator | None = None
+
+    @hookimpl
+    def config_section(self) -> ConfigSection:
+        """Contribute the section `ipam`."""
+        return ConfigSection("ipam", IpamConfig)
+
+    @hookimpl
+    def renderers(self, agent: Agent) -> list[Renderer]:
+        """Contribute the renderer of subnets."""
+        config = agent.config.section("ipam")
+        assert isinstance(config, IpamConfig)
+        return [SubnetsRenderer(config.subnets())]
+
+    @hookimpl
+    def allocate_address(self, agent: Agent, request: AddressRequest) -> AddressReply:
+        """Choose an address: the next free one, or the one that is asked for."""
+        allocator, subnets = self._ready(agent)
+        try:
+            if request.wanted:
+                address = allocator.allocate_specific(_parse(request.wanted), request.owner)
+            else:
+                address = allocator.allocate(request.owner)
+        except PoolExhaustedError as error:
+            raise AddressExhausted(str(error), code=11, details="delete pods, or give nodes larger pod subnets") from error
+        except AllocationError as error:
+            raise RequestError(f"pod {request.namespace}/{request.pod}: {error}", code=7) from error
+        writes = (
+            LedgerWrite(SPACE, ADDRESS + request.owner, str(address).encode()),
+            LedgerWrite(SPACE, LAST, str(allocator.last).encode()),
+        )
+        return AddressReply(address=str(address), gateway=subnets.pod_gateway, writes=writes)
+
+    @hookimpl
+    def release_address(self, agent: Agent, owner: str) -> tuple[LedgerWrite, ...]:
+        """Give an address back."""
+        if self._allocator is not None:
+            self._allocator.release(owner)
+        return (LedgerWrite(SPACE, ADDRESS + owner, None),)
+
+    def _ready(self, agent: Agent) -> tuple[Allocator, NodeSubnetsRecord]:
+        subnets = agent.state.get(NODE_SUBNETS.name, agent.node_name)
+        if subnets is None:
+            reason = next((f for o, f in agent.engine.failures.items() if o.renderer == SubnetsRenderer.name), "")
+            raise NotReady(f"the subnets of node {agent.node_name} are not known: {reason or 'its ID is not known yet'}")
+        if self._allocator is None:
+            self._allocator = _restored(agent, subnets.pod_subnet)
+        return self._allocator, subnets
+
+
+def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(address)
+    except ValueError as error:
+        raise RequestError(f"contivpp.io/ip: {address!r} is not an IP address", code=7) from error
+
+
+def _restored(agent: Agent, subnet: str) -> Allocator:
+    """Return an allocator with what the ledger holds; addresses of another subnet are left to their pods."""
+    network = ipaddress.ip_network(subnet)
+    allocator = Allocator(network)
+    entries = {}
+    last = None
+    for key, value in agent.ledger.items(SPACE):
+        address = ipaddress.ip_address(value.decode())
+        if key == LAST:
+            last = address if address in network else None
+        elif address in network:
+            entries[key.removeprefix(ADDRESS)] = address
+        else:
+            log.warning("address outside the pod subnet", extra={"address": str(address), "subnet": subnet})
+    allocator.restore(entries, last)
+    return allocator
+
+
+def plugin() -> IpamPlugin:
+    """Return the plugin; its entry point calls this."""
+    return IpamPlugin()

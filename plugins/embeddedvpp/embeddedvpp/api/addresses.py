@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import values
-from .errors import INVALID_SW_IF_INDEX_2, UNIMPLEMENTED, Refusal
+from .errors import INVALID_SW_IF_INDEX_2, UNIMPLEMENTED, UNSUPPORTED, Refusal
 
 if TYPE_CHECKING:
     from .session import ApiSession
@@ -20,6 +20,8 @@ def sw_interface_add_del_address(vpp: Vpp, request: Any, session: ApiSession) ->
     """Add or remove one IPv4 address, or remove all."""
     plane = vpp.dataplane
     plane.interfaces.get(request.sw_if_index)
+    if request.sw_if_index == 0:
+        raise Refusal(UNSUPPORTED, "local0 has no addresses")
     if request.del_all:
         plane.del_all_addresses(request.sw_if_index)
         return

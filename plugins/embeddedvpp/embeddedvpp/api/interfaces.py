@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..dataplane import Interface
-from .errors import INVALID_REGISTRATION, INVALID_VALUE, UNIMPLEMENTED, Refusal
+from .errors import INVALID_REGISTRATION, INVALID_VALUE, UNIMPLEMENTED, UNSPECIFIED, UNSUPPORTED, Refusal
 
 if TYPE_CHECKING:
     from .session import ApiSession
@@ -48,6 +48,7 @@ def sw_interface_set_flags(vpp: Vpp, request: Any, session: ApiSession) -> None:
 def sw_interface_set_promisc(vpp: Vpp, request: Any, session: ApiSession) -> None:
     """Accept all frames."""
     _ethernet(vpp, request.sw_if_index, INVALID_VALUE)
+    _no_loopback(vpp, request.sw_if_index, UNSPECIFIED)
     vpp.dataplane.set_promiscuous(request.sw_if_index, on=request.promisc_on)
 
 
@@ -59,6 +60,7 @@ def sw_interface_set_mtu(vpp: Vpp, request: Any, session: ApiSession) -> None:
 def hw_interface_set_mtu(vpp: Vpp, request: Any, session: ApiSession) -> None:
     """The hardware MTU."""
     _ethernet(vpp, request.sw_if_index, -30)  # FEATURE_DISABLED
+    _no_loopback(vpp, request.sw_if_index, UNSUPPORTED)
     vpp.dataplane.set_hardware_mtu(request.sw_if_index, request.mtu)
 
 
@@ -83,9 +85,8 @@ def sw_interface_tag_add_del(vpp: Vpp, request: Any, session: ApiSession) -> Non
 
 
 def sw_interface_set_rx_mode(vpp: Vpp, request: Any, session: ApiSession) -> None:
-    """No interface here has hardware queues whose mode could change: VPP refuses that so, too."""
+    """No interface here has receive queues with a mode: as in VPP, that is success without effect."""
     vpp.dataplane.interfaces.get(request.sw_if_index)
-    raise Refusal(UNIMPLEMENTED, "the interface has no receive queue with modes")
 
 
 def want_interface_events(vpp: Vpp, request: Any, session: ApiSession) -> None:
@@ -102,6 +103,11 @@ def want_interface_events(vpp: Vpp, request: Any, session: ApiSession) -> None:
 def _ethernet(vpp: Vpp, sw_if_index: int, retval: int) -> None:
     if vpp.dataplane.interfaces.get(sw_if_index).device_class == "local":
         raise Refusal(retval, "local0 is no Ethernet interface")
+
+
+def _no_loopback(vpp: Vpp, sw_if_index: int, retval: int) -> None:
+    if vpp.dataplane.interfaces.get(sw_if_index).device_class == "Loopback":
+        raise Refusal(retval, "a loopback interface cannot do that")
 
 
 HANDLERS = {

@@ -51,7 +51,7 @@ def memclnt_keepalive(vpp: Vpp, request: Any, session: ApiSession) -> None:
 
 def control_ping(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
     """Ends a dump for the client; in VPP, too, the reply's client index is zero on sockets."""
-    return {"client_index": request.client_index, "vpe_pid": vpp.pid}
+    return {"vpe_pid": vpp.pid}
 
 
 def get_api_json(vpp: Vpp, request: Any, session: ApiSession) -> Fields:

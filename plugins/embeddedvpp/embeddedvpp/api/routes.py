@@ -82,7 +82,7 @@ def _path(vpp: Vpp, found: Any) -> Path:
 def _encode_path(path: Path, version: int) -> Any:
     fields = types()
     return fields["fib_path"](
-        sw_if_index=path.sw_if_index, table_id=path.table_id, rpf_id=UNSET if path.type is PathType.NORMAL else 0,
+        sw_if_index=path.sw_if_index, table_id=path.table_id,
         weight=path.weight, preference=path.preference, type=int(path.type), flags=path.flags,
         proto=1 if version == 6 else 0, nh=fields["fib_path_nh"](address=values.union(path.next_hop, version)),
     )  # fmt: skip

@@ -26,7 +26,7 @@ def show_vpe_system_time(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
 
 
 def cli_inband(vpp: Vpp, request: Any, session: ApiSession) -> Any:
-    """A command line; unknown input is an answer, not an error."""
+    """A command line; unknown input is answered with -1 and a text."""
     answer = execute(vpp, request.cmd.rstrip("\0").strip())
     if inspect.isawaitable(answer):
 
@@ -34,7 +34,7 @@ def cli_inband(vpp: Vpp, request: Any, session: ApiSession) -> Any:
             return {"reply": await answer}
 
         return later()
-    return {"reply": answer}
+    return {"retval": -1 if str(answer).startswith("unknown input") else 0, "reply": answer}
 
 
 HANDLERS = {found.__name__: found for found in (show_version, show_vpe_system_time, cli_inband)}

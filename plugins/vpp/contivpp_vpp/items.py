@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Items of VPP: what a renderer can want of it.
 
-An interface is known by a logical name; it provides the key `vpp/interface/NAME`, whatever it is made of, and everything
-that is set on it (address, VRF, link state) is an item of its own that names it. The index that VPP gives is a handle and
-never part of an item. Values become canonical when an item is made (`contivpp_vpp.values`), so that what a dump finds
-equals what was wanted. How items are applied is in `contivpp_vpp.descriptors`.
+An interface is known by a logical name; it provides the key `vpp/interface/NAME`, whatever it is made of, and
+everything that is set on it (address, VRF, link state) is an item of its own that names it. The index that VPP
+gives is a handle and never part of an item. Values become canonical when an item is made (`contivpp_vpp.values`),
+so that what a dump finds equals what was wanted. How items are applied is in `contivpp_vpp.descriptors`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import msgspec
-from contivpp_core.items import Item
-from contivpp_core.namespaces import Namespace
 from msgspec.structs import force_setattr
 
+from contivpp_core.items import Item
+from contivpp_core.namespaces import Namespace
 from contivpp_vpp.values import (
     canonical_address,
     canonical_interface_address,
@@ -112,7 +112,7 @@ class Loopback(Item, frozen=True, kw_only=True):
 
 
 class PhysicalInterface(Item, frozen=True, kw_only=True):
-    """An interface that VPP has by itself, such as a NIC: found by `device`, VPP's name of it; never made or deleted."""
+    """An interface that VPP has by itself (a NIC): found by `device`, VPP's name for it; never made or deleted."""
 
     kind: ClassVar[str] = "vpp/physical"
     name: str

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Canonical values: the one spelling of each address, prefix, MAC and tag that items hold and dumps give back.
 
-What is wanted and what is found are compared as values, so both go through these functions: MACs in lower case, IPv6 in
-its short form, prefixes without host bits. Between text and the bytes of messages there is nothing else in this plugin.
+What is wanted and what is found are compared as values, so both go through these functions: MACs in lower case,
+IPv6 in its short form, prefixes without host bits. Between text and the bytes of messages there is nothing else in
+this plugin.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ TAG_PREFIX = "contivpp/1/"
 """What every tag of ours begins with: the owner, and the version of this convention."""
 
 LONGEST_NAME = 63 - len(TAG_PREFIX)
-"""The longest name of an interface, in bytes of UTF-8: VPP keeps 63 bytes of a tag, and the dump must give the name back."""
+"""The longest name of an interface in bytes: VPP keeps 63 bytes of a tag, and the dump must give the name back."""
 
 
 def checked_name(name: str) -> str:
     """Return an interface's name, or raise ValueError when VPP's tag cannot carry it."""
     size = len(name.encode())
     if not 0 < size <= LONGEST_NAME or "\0" in name:
-        raise ValueError(f"interface name {name!r} must have 1 to {LONGEST_NAME} bytes and no NUL: VPP's tag carries it")
+        raise ValueError(f"interface name {name!r} must have 1 to {LONGEST_NAME} bytes, no NUL: VPP's tag carries it")
     return name
 
 

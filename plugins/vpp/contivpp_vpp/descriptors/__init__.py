@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptors: how each kind of item is made, changed, removed and found in VPP. One noun, one file."""
+
+from __future__ import annotations
+
+from contivpp_core.items import AnyDescriptor
+from contivpp_vpp.access import VppAccess
+from contivpp_vpp.descriptors.address import AddressDescriptor
+from contivpp_vpp.descriptors.af_packet import AfPacketDescriptor
+from contivpp_vpp.descriptors.interface_vrf import InterfaceVrfDescriptor
+from contivpp_vpp.descriptors.link_up import LinkUpDescriptor
+from contivpp_vpp.descriptors.loopback import LoopbackDescriptor
+from contivpp_vpp.descriptors.mac import MacDescriptor
+from contivpp_vpp.descriptors.mtu import MtuDescriptor
+from contivpp_vpp.descriptors.neighbour import NeighbourDescriptor
+from contivpp_vpp.descriptors.physical import PhysicalInterfaceDescriptor
+from contivpp_vpp.descriptors.route import RouteDescriptor
+from contivpp_vpp.descriptors.tag import TagDescriptor
+from contivpp_vpp.descriptors.tap import TapDescriptor
+from contivpp_vpp.descriptors.unnumbered import UnnumberedDescriptor
+from contivpp_vpp.descriptors.vrf_table import VrfTableDescriptor
+from contivpp_vpp.fib_source import FibSourceNumber
+
+__all__ = ["all_descriptors"]
+
+
+def all_descriptors(vpp: VppAccess, *, persistent_taps: bool = False) -> list[AnyDescriptor]:
+    """Return a descriptor for every kind of this plugin."""
+    return [
+        TapDescriptor(vpp, persistent=persistent_taps),
+        AfPacketDescriptor(vpp),
+        LoopbackDescriptor(vpp),
+        PhysicalInterfaceDescriptor(vpp),
+        TagDescriptor(vpp),
+        LinkUpDescriptor(vpp),
+        VrfTableDescriptor(vpp),
+        InterfaceVrfDescriptor(vpp),
+        AddressDescriptor(vpp),
+        UnnumberedDescriptor(vpp),
+        MacDescriptor(vpp),
+        MtuDescriptor(vpp),
+        RouteDescriptor(vpp, FibSourceNumber(vpp)),
+        NeighbourDescriptor(vpp),
+    ]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AF_PACKET interfaces: VPP on top of a Linux interface, usually its end of a pod's veth.
+
+VPP keeps such an interface when the Linux one goes, but it is dead then; so it is deleted before, and made again
+with it. Setting up the rings takes VPP's main thread about 250 ms for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from contivpp_core.items import Dependency, Found, Item, Known
+from contivpp_vpp.descriptors.base import NO_INTERFACE
+from contivpp_vpp.descriptors.interfaces import TaggedAfterwards, mac_of
+from contivpp_vpp.items import AfPacket, interface_key
+from contivpp_vpp.messages import AfPacketCreateV3, AfPacketDelete, AfPacketDump, AfPacketFlags
+from contivpp_vpp.values import mac_text
+
+__all__ = ["AfPacketDescriptor"]
+
+
+class AfPacketDescriptor(TaggedAfterwards[AfPacket]):
+    """`af_packet_create_v3`, then the tag."""
+
+    kind: ClassVar[str] = AfPacket.kind
+    item: ClassVar[type[Item]] = AfPacket
+    exists = -79  # IF_ALREADY_EXISTS: the Linux interface has one
+
+    def dependencies(self, item: AfPacket) -> Iterable[Dependency]:
+        return (Dependency.on(f"linux/link/host/{item.host_name}"),)
+
+    def provides(self, item: AfPacket) -> Iterable[str]:
+        return (interface_key(item.name),)
+
+    def equal(self, wanted: AfPacket, found: AfPacket) -> bool:
+        return (wanted.name, wanted.host_name) == (found.name, found.host_name) and wanted.mac in ("", found.mac)
+
+    async def create(self, item: AfPacket, handles: Mapping[str, Any]) -> int:
+        mac = mac_of(item.name, item.mac)
+        message = AfPacketCreateV3(
+            host_if_name=item.host_name, hw_addr=mac, use_random_hw_addr=False, flags=AfPacketFlags.QDISC_BYPASS
+        )
+
+        async def place() -> list[int]:
+            details = await self.vpp.dump(AfPacketDump())
+            return [each.sw_if_index for each in details if each.host_if_name == item.host_name]
+
+        def remove(_: int) -> AfPacketDelete:
+            return AfPacketDelete(host_if_name=item.host_name)
+
+        return await self.make(item.name, mac, message, remove=remove, place=place)
+
+    async def delete(self, item: AfPacket, handle: int, handles: Mapping[str, Any]) -> None:
+        await self.vpp.gone(AfPacketDelete(host_if_name=item.host_name), *NO_INTERFACE)
+
+    async def dump(self, known: Known) -> list[Found]:
+        hosts = {each.sw_if_index: each.host_if_name for each in await self.vpp.dump(AfPacketDump())}
+        if not hosts:
+            return []
+        found = []
+        for index, (name, each) in (await self.ours()).items():
+            if index in hosts:
+                item = AfPacket(name=name, host_name=hosts[index], mac=mac_text(each.l2_address))
+                found.append(Found(item.key, item, index))
+        return found

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes of our own FIB source.
+
+VPP keeps a route when an interface of its paths goes, with the index, and uses the index again at once: so routes are
+taken down first, and one that is found over an index without a name is dangling and deleted.
+
+A route that VPP accepted may be shadowed: a stronger source (an interface's own address, an operator) holds the
+prefix, and no dump shows ours until that one goes. Only the text of `show ip fib` lists every source of an entry,
+so for wanted routes that the dump lacks it is asked; otherwise they would be sent again at each resync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from contivpp_core.items import Dependency, Found, Item, Known
+from contivpp_vpp.access import VppAccess, together
+from contivpp_vpp.descriptors.base import SPACE, VppDescriptor, index_of, known_name
+from contivpp_vpp.fib_source import FIB_SOURCE_NAME, FibSourceNumber
+from contivpp_vpp.items import Path, Route, VrfTable, interface_key
+from contivpp_vpp.messages import (
+    CliInband,
+    FibPath,
+    FibPathNhProto,
+    FibPathType,
+    IpRouteAddDelV2,
+    IpRouteV2,
+    IpRouteV2Dump,
+    IpTableDump,
+    Prefix,
+)
+from contivpp_vpp.values import address_bytes, address_text, is_ipv6, prefix_parts
+
+__all__ = ["RouteDescriptor"]
+
+_NO_INDEX = 0xFFFFFFFF
+_NO_TABLE = (-3, -6, -65)  # NO_SUCH_FIB, NO_SUCH_ENTRY, NO_SUCH_TABLE
+
+
+class _Place(NamedTuple):
+    """Where a route is: what a deletion needs."""
+
+    vrf: int
+    prefix: str
+
+
+class RouteDescriptor(VppDescriptor[Route]):
+    """`ip_route_add_del_v2` with our source; adding replaces all paths."""
+
+    kind: ClassVar[str] = Route.kind
+    item: ClassVar[type[Item]] = Route
+    dumps_after: ClassVar[tuple[str, ...]] = (SPACE,)
+
+    def __init__(self, vpp: VppAccess, source: FibSourceNumber) -> None:
+        super().__init__(vpp)
+        self._source = source
+
+    def dependencies(self, item: Route) -> Iterable[Dependency]:
+        tables = {item.vrf, *(path.via_vrf for path in item.paths if path.via_vrf is not None)} - {0}
+        yield from (Dependency.on(f"{VrfTable.kind}/{vrf}") for vrf in sorted(tables))
+        for interface in sorted({path.interface for path in item.paths if path.interface}):
+            yield Dependency.on(interface_key(interface))
+
+    def recreates(self, old: Route, new: Route) -> bool:
+        return False
+
+    async def create(self, item: Route, handles: Mapping[str, Any]) -> _Place:
+        paths = tuple(_to_vpp(path, item, handles) for path in item.paths)
+        await self.vpp.request(IpRouteAddDelV2(route=await self._route(_Place(item.vrf, item.prefix), paths)))
+        return _Place(item.vrf, item.prefix)
+
+    async def update(self, old: Route, new: Route, handle: _Place, handles: Mapping[str, Any]) -> _Place:
+        return await self.create(new, handles)
+
+    async def delete(self, item: Route | None, handle: _Place, handles: Mapping[str, Any]) -> None:
+        await self.vpp.gone(IpRouteAddDelV2(is_add=False, route=await self._route(handle, ())), *_NO_TABLE)
+
+    async def _route(self, place: _Place, paths: tuple[FibPath, ...]) -> IpRouteV2:
+        packed, length = prefix_parts(place.prefix)
+        prefix = Prefix(address=packed, len=length)
+        return IpRouteV2(table_id=place.vrf, prefix=prefix, src=await self._source.get(), paths=paths)
+
+    async def dump(self, known: Known) -> list[Found]:
+        source = await self._source.find()
+        if source is None:
+            return []
+        tables = [each.table for each in await self.vpp.dump(IpTableDump())]
+        details = await together(*(self.vpp.dump(IpRouteV2Dump(src=source, table=table)) for table in tables))
+        found = {each.key: each for some in details for each in (_found(one.route, known) for one in some)}
+        for item in await self._shadowed(item for item in known.items(self.kind) if item.key not in found):
+            found[item.key] = Found(item.key, item, _Place(item.vrf, item.prefix))
+        return list(found.values())
+
+    async def _shadowed(self, missing: Iterable[Route]) -> list[Route]:
+        """Return the routes that VPP has from us below those of a stronger source."""
+        by_key = {item.key: item for item in missing}
+        texts = await together(*(self.vpp.request(CliInband(cmd=_question(item))) for item in by_key.values()))
+        return [
+            item for item, text in zip(by_key.values(), texts, strict=True) if _mentions(text.reply, item.prefix)
+        ]
+
+
+def _question(item: Route) -> str:
+    return f"show {'ip6' if is_ipv6(item.prefix) else 'ip'} fib table {item.vrf} {item.prefix}"
+
+
+def _mentions(text: str, prefix: str) -> bool:
+    """Tell whether the answer, which may be about a shorter prefix, is about this one and names our source."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.split(" ", 1)[0] == prefix:
+            return any(f"src:{FIB_SOURCE_NAME} " in f"{each} " for each in lines[number + 1 :])
+    return False
+
+
+def _to_vpp(path: Path, item: Route, handles: Mapping[str, Any]) -> FibPath:
+    ipv6 = is_ipv6(item.prefix)
+    proto = FibPathNhProto.IP6 if ipv6 else FibPathNhProto.IP4
+    nothing = bytes(16 if ipv6 else 4)
+    if path.kind == "drop":
+        return FibPath(type=FibPathType.DROP, proto=proto, address=nothing, weight=path.weight)
+    if path.next_hop:
+        nothing = address_bytes(path.next_hop)
+        proto = FibPathNhProto.IP6 if is_ipv6(path.next_hop) else FibPathNhProto.IP4
+    if path.interface:
+        index = index_of(handles, path.interface)
+        return FibPath(sw_if_index=index, proto=proto, address=nothing, weight=path.weight)
+    table = item.vrf if path.via_vrf is None else path.via_vrf
+    return FibPath(table_id=table, proto=proto, address=nothing, weight=path.weight)
+
+
+def _found(route: IpRouteV2, known: Known) -> Found:
+    prefix = f"{address_text(route.prefix.address)}/{route.prefix.len}"
+    place = _Place(route.table_id, prefix)
+    key = f"{Route.kind}/{route.table_id}/{prefix}"
+    paths = [_from_vpp(path, known) for path in route.paths]
+    if not paths or None in paths:
+        return Found(key, None, place)
+    item = Route(vrf=route.table_id, prefix=prefix, paths=tuple(path for path in paths if path is not None))
+    return Found(key, item, place)
+
+
+def _from_vpp(path: FibPath, known: Known) -> Path | None:
+    """Return a path of a dump, or None for one that leads nowhere or that no item can say."""
+    weight = max(path.weight, 1)
+    if path.type == FibPathType.DROP:
+        return Path(kind="drop", weight=weight)
+    if path.type != FibPathType.NORMAL:
+        return None
+    next_hop = address_text(path.address) if any(path.address) else ""
+    if path.sw_if_index == _NO_INDEX:
+        kind: Literal["forward", "lookup"] = "forward" if next_hop else "lookup"
+        return Path(kind=kind, next_hop=next_hop, via_vrf=path.table_id, weight=weight)
+    name = known_name(known, path.sw_if_index)
+    return None if name is None else Path(interface=name, next_hop=next_hop, weight=weight)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Fields = dict[str, Any]
 UNSET = 0xFFFFFFFF
+INTERFACE_SOURCE = 4
 VIA_ATTACHED, VIA_HOST = 1, 2
 
 
@@ -88,10 +89,20 @@ def _encode_path(path: Path, version: int) -> Any:
     )  # fmt: skip
 
 
-def _route(table: FibTable, entry: FibEntry, *, with_source: bool) -> Any:
+def _shown_address(vpp: Vpp, table: FibTable, entry: FibEntry) -> int:
+    """VPP shows a connected prefix with the first interface address that made it, host bits and all."""
+    if entry.source == INTERFACE_SOURCE and entry.length < table.bits and table.version == 4:
+        interface = vpp.dataplane.interfaces.find(entry.paths[0].sw_if_index)
+        for address, length in interface.addresses if interface else ():
+            if length == entry.length and address & table.mask(length) == entry.address:
+                return address
+    return entry.address
+
+
+def _route(vpp: Vpp, table: FibTable, entry: FibEntry, *, with_source: bool) -> Any:
     fields: Fields = {
         "table_id": table.table_id, "stats_index": entry.stats_index,
-        "prefix": values.prefix(entry.address, entry.length, table.version),
+        "prefix": values.prefix(_shown_address(vpp, table, entry), entry.length, table.version),
         "paths": [_encode_path(path, table.version) for path in entry.paths],
     }  # fmt: skip
     if with_source:
@@ -104,7 +115,7 @@ def _dump(vpp: Vpp, request: Any, *, source: int, with_source: bool) -> Iterator
     entries = [] if table is None else [found for found in table if not source or found.source == source]
     for entry in entries:
         if entry.contributions and table is not None:  # it may have gone since the dump began
-            yield {"route": _route(table, entry, with_source=with_source)}
+            yield {"route": _route(vpp, table, entry, with_source=with_source)}
 
 
 def ip_route_dump(vpp: Vpp, request: Any, session: ApiSession) -> Iterator[Fields]:
@@ -123,7 +134,7 @@ def _lookup(vpp: Vpp, request: Any, *, with_source: bool) -> Fields:
     entry = table.get(address, length) if request.exact else table.lookup(address, length)
     if entry is None:
         raise Refusal(NO_SUCH_ENTRY, "no such prefix")
-    return {"route": _route(table, entry, with_source=with_source)}
+    return {"route": _route(vpp, table, entry, with_source=with_source)}
 
 
 def ip_route_lookup(vpp: Vpp, request: Any, session: ApiSession) -> Fields:

@@ -12,6 +12,7 @@ Rigs and tests make agents in their own process: configuration as a mapping, plu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Iterable, Mapping
@@ -168,6 +169,9 @@ class Agent:
         """Stop plugins in reverse order and close everything; the dataplane stays as it is."""
         self.set_condition("agent", False, "is stopping")
         self.hooks.emit("agent_stopping", AgentStopping(node=self.node_name))
+        with contextlib.suppress(TimeoutError):  # told by name when the queues are closed
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.hooks.drain()
         await self._take_down()
 
     async def run(self) -> None:

@@ -168,17 +168,21 @@ def _adapter(route: ApiRoute) -> Callable[[web.Request], Any]:
 async def _clear(path: Path) -> None:
     """Make the directory, and remove a socket on which nobody listens."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
+        if not _is_taken(path):
             return
-        if not path.is_socket():
-            raise ApiError(f"{path} is not a socket: remove it, or name another runDir")
         try:
             _, writer = await asyncio.open_unix_connection(path)
         except ConnectionRefusedError:
-            path.unlink()
+            os.unlink(path)
             return
         writer.close()
     except OSError as error:
         raise ApiError(f"{path}: {error.strerror}: the agent must be able to write here (runDir)") from error
     raise ApiError(f"{path}: a running agent serves this socket: stop it, or give this one its own runDir")
+
+
+def _is_taken(path: Path) -> bool:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and not path.is_socket():
+        raise ApiError(f"{path} is not a socket: remove it, or name another runDir")
+    return path.exists()

@@ -26,7 +26,7 @@ SIMULATION_START = datetime(2030, 1, 1, tzinfo=UTC)
 """The wall clock's value at the loop time 0 of every simulation."""
 
 
-class Deadlock(ContivError):  # noqa: N818 (the state has this name)
+class Deadlock(ContivError):
     """A simulated loop has tasks that wait, and nothing that could ever wake them."""
 
 

@@ -33,11 +33,13 @@ class _Mailbox:
         self.plugin = plugin
         self.queue: asyncio.Queue[tuple[str, Any, Event]] = asyncio.Queue(length)
         self.dropped = 0
+        self.unhandled = 0
         self.task = asyncio.create_task(self._deliver(), name=f"events of {plugin}")
 
     def put(self, hook: str, function: Any, event: Event) -> None:
         try:
             self.queue.put_nowait((hook, function, event))
+            self.unhandled += 1
         except asyncio.QueueFull:
             self.dropped += 1
             if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 …: not a line for each
@@ -60,6 +62,7 @@ class _Mailbox:
                     "plugin %s failed to handle %s", self.plugin, hook, extra={"plugin": self.plugin}
                 )
             finally:
+                self.unhandled -= 1
                 self.queue.task_done()
 
 
@@ -124,7 +127,7 @@ class Hooks:
 
     async def drain(self) -> None:
         """Wait until every event told so far, and what these caused, is handled."""
-        while any(mailbox.queue._unfinished_tasks for mailbox in self._mailboxes.values()):  # type: ignore[attr-defined]
+        while any(mailbox.unhandled for mailbox in self._mailboxes.values()):
             await asyncio.gather(*(mailbox.queue.join() for mailbox in self._mailboxes.values()))
 
     async def stop(self, deadline: float = 5.0) -> None:
@@ -133,7 +136,7 @@ class Hooks:
             async with asyncio.timeout(deadline):
                 await self.drain()
         except TimeoutError:
-            late = sorted(name for name, mailbox in self._mailboxes.items() if not mailbox.queue.empty())
+            late = sorted(name for name, mailbox in self._mailboxes.items() if mailbox.unhandled)
             log.error(
                 "plugins did not handle all events within %g s: %s",
                 deadline,

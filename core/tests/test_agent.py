@@ -16,7 +16,6 @@ import pytest
 
 from contivpp_core.agent import Agent
 from contivpp_core.api import ApiError, ApiRoute, Request
-from contivpp_core.api_routes import core_routes
 from contivpp_core.cli import main
 from contivpp_core.clock import run_simulated
 from contivpp_core.config import ConfigSection, Section
@@ -159,7 +158,7 @@ def names(trial: Trial) -> list[str]:
     return [type(event).__name__ for event in trial.told if not isinstance(event, str | tuple)]
 
 
-def test_an_agent_in_simulated_time_renders_applies_and_stops() -> None:
+def test_hook_tables_renderers_and_descriptors() -> None:
     async def scenario() -> None:
         trial = Trial()
         agent = rig(trial)
@@ -171,17 +170,28 @@ def test_an_agent_in_simulated_time_renders_applies_and_stops() -> None:
         await agent.controller.write("add", [Put("LocalPod", Wish(name="a"))])
         await agent.controller.settled()
         assert trial.lights.on == {"a"}
-        assert [(sample.metric.name, sample.value) for sample in read(agent.metrics)] == [("lights_on", 1.0)]
         assert [entry.cause for entry in agent.journal.entries()] == ["list", "add"]
         await agent.stop()
         assert trial.lights.on == {"a"}  # pods go on talking
-        assert trial.told[0] == ("mode", "usual")
-        assert trial.told[-1] == "stop" or "AgentStopping" in names(trial)
+        assert trial.told[-1] == "stop"
 
     run_simulated(scenario())
 
 
-def test_hook_agent_started_and_stopping() -> None:
+def test_hook_config_section() -> None:
+    trial = Trial()
+    Agent({"trial": {"mode": "odd"}}, [trial], ledger_path=None, serve=False)
+    assert trial.told == [("mode", "odd")]
+
+
+def test_hook_metrics() -> None:
+    trial = Trial()
+    agent = rig(trial)
+    trial.lights.on = {"a", "b"}
+    assert [(sample.metric.name, sample.value) for sample in read(agent.metrics)] == [("lights_on", 2.0)]
+
+
+def test_hook_agent_started_and_agent_stopping() -> None:
     async def scenario() -> None:
         trial = Trial()
         agent = rig(trial)
@@ -196,7 +206,7 @@ def test_hook_agent_started_and_stopping() -> None:
     run_simulated(scenario())
 
 
-def test_hook_item_failed_and_recovered() -> None:
+def test_hook_item_failed_and_item_recovered() -> None:
     async def scenario() -> None:
         trial = Trial()
         trial.lights.refused = {"a"}
@@ -345,7 +355,7 @@ class Served:
         return process.returncode, out.decode(), err.decode()
 
 
-async def test_the_local_api(tmp_path: Path) -> None:
+async def test_hook_api_routes_and_the_local_api(tmp_path: Path) -> None:
     served = Served(tmp_path)
     await served.agent.start()
     await served.agent.controller.write(
@@ -485,6 +495,61 @@ def test_get_is_lean() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "[]\n"
     )
+
+
+async def test_sigterm_ends_the_agent_in_order(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"plugins: []\nstateDir: {tmp_path}/state\nrunDir: {tmp_path}/run\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "contivpp_core.cli", "agent", "--config", str(config), stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(20):
+        while b"agent started" not in await process.stderr.readline():
+            pass
+        assert (tmp_path / "run" / "agent.sock").is_socket()
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 0
+    assert not (tmp_path / "run" / "agent.sock").exists()
+
+
+BROKEN = "import no_such_module"
+COMMANDS = """
+from contivpp_core.cli.command import Command
+from contivpp_core.plugin import Plugin, hookimpl
+class P(Plugin):
+    name = "echo"
+    @hookimpl
+    def commands(self):
+        return [Command("echo", "say it", lambda arguments: print(arguments.word) or 0,
+                        lambda parser: parser.add_argument("word"), (("contivpp echo hi", "says hi"),))]
+"""
+
+
+def test_hook_commands_and_a_broken_plugin_beside_them(tmp_path: Path) -> None:
+    for name, code in {"echo": COMMANDS, "ruined": BROKEN}.items():
+        info = tmp_path / f"dist_{name}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[contivpp.plugins]\n{name} = trial_{name}:P\n")
+        (tmp_path / f"trial_{name}.py").write_text(code)
+    environment = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": "/usr/bin"}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "contivpp_core.cli", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    done = run("echo", "hello")
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    assert (
+        "warning: no commands of plugin ruined: plugin ruined (dist-ruined) cannot be imported" in done.stderr
+    )
+    assert "contivpp echo hi  says hi" in run("echo", "--help").stdout
+    assert run("no-such-command").returncode == 2
+    done = run("get", "pods", "--socket", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert "ruined" not in done.stderr
 
 
 async def test_a_handler_is_called_without_a_server() -> None:

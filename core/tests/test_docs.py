@@ -66,3 +66,15 @@ def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(blocks) == 2
     for block in blocks:
         exec(block, names)
+
+
+CALLED_BY_CORE = (
+    *("config_section", "tables", "renderers", "descriptors", "metrics", "commands", "api_routes"),
+    *("agent_started", "agent_stopping", "item_failed", "item_recovered", "resync_done"),
+)
+
+
+@pytest.mark.parametrize("name", CALLED_BY_CORE)
+def test_hook_that_core_calls_has_a_test(name: str) -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert any(name in words for words in re.findall(r"def test_hook_(\w+)", tests))

@@ -107,7 +107,7 @@ def _tables(client: Client, arguments: argparse.Namespace) -> View:
         )
     found = client.get("v1", "tables", arguments.name)
     records = found["records"]
-    columns = ["key"] + sorted({name for record in records for name in record if name != "key"})
+    columns = ["key", *sorted({name for record in records for name in record if name != "key"})]
     rows = [[_cell(record.get(column)) for column in columns] for record in records]
     return found, columns, rows
 

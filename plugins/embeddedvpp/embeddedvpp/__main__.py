@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     result.add_argument("--api-socket", required=True, metavar="PATH", help="socket of the binary API")
     result.add_argument("--cli-socket", metavar="PATH", help="socket for vppctl -s PATH")
-    result.add_argument("--api-trace", metavar="FILE", help="append the time and name of every request to a file")
+    result.add_argument(
+        "--api-trace", metavar="FILE", help="append the time and name of every request to a file"
+    )
     return result
 
 
@@ -38,7 +40,9 @@ async def run(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    trace: TextIO | None = open(options.api_trace, "a", encoding="utf-8", buffering=1) if options.api_trace else None  # noqa: ASYNC230, SIM115
+    trace: TextIO | None = (
+        open(options.api_trace, "a", encoding="utf-8", buffering=1) if options.api_trace else None
+    )
     try:
 
         def write(entry: TraceEntry) -> None:

@@ -89,7 +89,9 @@ def show_interface_address(vpp: Vpp, words: list[str]) -> str:
         lines.append(f"{found.name} ({'up' if found.admin_up else 'dn'}):")
         if found.unnumbered_to is not None:
             lines.append(f"  unnumbered, use {found.unnumbered_to.name}")
-        table = f" ip4 table-id {found.fib4.table_id} fib-idx {found.fib4.index}" if found.fib4.table_id else ""
+        table = (
+            f" ip4 table-id {found.fib4.table_id} fib-idx {found.fib4.index}" if found.fib4.table_id else ""
+        )
         lines += [f"  L3 {format_ip4(address)}/{length}{table}" for address, length in found.addresses]
     return "\n".join(lines) + "\n"
 
@@ -146,7 +148,9 @@ def show_ip_neighbors(vpp: Vpp, words: list[str]) -> str:
     for found in vpp.dataplane.neighbors.on_interface(index):
         name = vpp.dataplane.interfaces.get(found.sw_if_index).name
         flags = ("S" if found.static else "D") + ("N" if found.no_adj_fib else "")
-        lines.append(f"{found.age(now):>12.4f}{format_ip4(found.address):>40}{flags:>7}{format_mac(found.mac):>21} {name}")
+        lines.append(
+            f"{found.age(now):>12.4f}{format_ip4(found.address):>40}{flags:>7}{format_mac(found.mac):>21} {name}"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -46,7 +46,7 @@ def embedded_vpp(tmp_path: Path) -> Iterator[EmbeddedVpp]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001 - shown in the test
+        except BaseException as error:
             failures.append(error)
         finally:
             started.set()

@@ -66,9 +66,7 @@ class ApiProtocol(asyncio.Protocol):
         """A client came."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.session = ApiSession(
-            self.vpp, transport.write, on_close=transport.close, on_work=self.schedule
-        )
+        self.session = ApiSession(self.vpp, transport.write, on_close=transport.close, on_work=self.schedule)
         self.connections.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from embeddedvpp.wire.codec import CodecError, Message, codecs, types
 from embeddedvpp.wire.declarations import BASE_TYPES, Field, load
 from embeddedvpp.wire.definitions_json import all_modules
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 VPP_JSON = Path("/work/shared/vpp-api")
 TYPES = {found.name: found for module in load().values() for found in module.types}

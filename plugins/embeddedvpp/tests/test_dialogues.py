@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location("embeddedvpp_dialogue", Path(__file__).with_name("dialogue.py"))
+_SPEC = importlib.util.spec_from_file_location(
+    "embeddedvpp_dialogue", Path(__file__).with_name("dialogue.py")
+)
 assert _SPEC is not None
 assert _SPEC.loader is not None
 dialogue = importlib.util.module_from_spec(_SPEC)

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from embeddedvpp.api import ApiSession, Vpp
 from embeddedvpp.pytest_plugin import EmbeddedVpp
 from embeddedvpp.server import SocketInUse, listen
@@ -63,7 +64,11 @@ client.disconnect()
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-c", script, embedded_vpp.api_socket], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script, embedded_vpp.api_socket],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.stdout.splitlines() == ["['local0', 'loop0']", "9"], done.stderr
 

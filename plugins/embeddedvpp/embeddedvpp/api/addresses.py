@@ -64,7 +64,9 @@ def ip_address_dump(vpp: Vpp, request: Any, session: ApiSession) -> Iterator[Fie
 def ip_unnumbered_dump(vpp: Vpp, request: Any, session: ApiSession) -> Iterator[Fields]:
     """Unnumbered interfaces, all or one."""
     wanted = None if request.sw_if_index == 0xFFFFFFFF else request.sw_if_index
-    pairs = [(i.sw_if_index, i.unnumbered_to.sw_if_index) for i in vpp.dataplane.interfaces if i.unnumbered_to]
+    pairs = [
+        (i.sw_if_index, i.unnumbered_to.sw_if_index) for i in vpp.dataplane.interfaces if i.unnumbered_to
+    ]
     return ({"sw_if_index": a, "ip_sw_if_index": b} for a, b in pairs if wanted in (None, a))
 
 

@@ -24,7 +24,8 @@ def fib_source_dump(vpp: Vpp, request: Any, session: ApiSession) -> Iterator[Fie
     """All sources."""
     make = types()["fib_source"]
     return (
-        {"src": make(priority=found.priority, id=found.id, name=found.name)} for found in vpp.dataplane.fibs.sources
+        {"src": make(priority=found.priority, id=found.id, name=found.name)}
+        for found in vpp.dataplane.fibs.sources
     )
 
 

@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import addresses, af_packet, fib_sources, interfaces, loopbacks, memclnt, neighbors, routes, shell, tables, taps
+from . import (
+    addresses,
+    af_packet,
+    fib_sources,
+    interfaces,
+    loopbacks,
+    memclnt,
+    neighbors,
+    routes,
+    shell,
+    tables,
+    taps,
+)
 
 if TYPE_CHECKING:
     from .session import ApiSession

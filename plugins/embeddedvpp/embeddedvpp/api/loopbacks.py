@@ -22,7 +22,9 @@ def create_loopback(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
 def create_loopback_instance(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
     """loopN with a chosen number."""
     instance = request.user_instance if request.is_specified else None
-    return {"sw_if_index": vpp.dataplane.create_loopback(mac=request.mac_address, instance=instance).sw_if_index}
+    return {
+        "sw_if_index": vpp.dataplane.create_loopback(mac=request.mac_address, instance=instance).sw_if_index
+    }
 
 
 def delete_loopback(vpp: Vpp, request: Any, session: ApiSession) -> None:

@@ -62,7 +62,9 @@ def _path(vpp: Vpp, found: Any) -> Path:
     if found.proto > 4:
         raise Refusal(UNSPECIFIED, f"there is no protocol {found.proto}")
     if found.type not in tuple(PathType) or found.proto > 1:
-        raise Refusal(UNIMPLEMENTED, f"paths of type {found.type} and protocol {found.proto} do not exist here")
+        raise Refusal(
+            UNIMPLEMENTED, f"paths of type {found.type} and protocol {found.proto} do not exist here"
+        )
     version = 6 if found.proto == 1 else 4
     kind = PathType(found.type)
     index, hop = UNSET, 0

@@ -112,9 +112,13 @@ def _type(words: list[str], body: str) -> Definition:
     kind, name = words[:2]
     if kind in ("enum", "flags"):
         pairs = (item.strip().partition("=") for item in body.split(";"))
-        return Definition(kind, name, words[2], values=tuple((label, int(value)) for label, _, value in pairs))
+        return Definition(
+            kind, name, words[2], values=tuple((label, int(value)) for label, _, value in pairs)
+        )
     if kind == "alias":
-        return Definition(kind, name, fields=(_field(f"{words[2].partition('[')[0]} {name}{_length(words[2])}"),))
+        return Definition(
+            kind, name, fields=(_field(f"{words[2].partition('[')[0]} {name}{_length(words[2])}"),)
+        )
     return Definition(kind, name, fields=_fields(body))
 
 

@@ -30,17 +30,22 @@ from contivpp_core.errors import ConfigError, ContivError, PluginError
 from contivpp_core.events import AgentStarted, AgentStopping, ItemFailed, ItemRecovered, ResyncDone
 from contivpp_core.hooks import Hooks
 from contivpp_core.journal import Journal
-from contivpp_core.kubernetes import TABLES
+from contivpp_core.kubernetes import TABLES as KUBERNETES_TABLES
 from contivpp_core.ledger import Ledger
 from contivpp_core.metrics import Metric
+from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS
 from contivpp_core.plugin import Plugin
+from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Engine, Renderer
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.state import State
 
-__all__ = ["Agent", "Condition"]
+__all__ = ["CORE_TABLES", "Agent", "Condition"]
 
 log = logging.getLogger(__name__)
+
+CORE_TABLES: tuple[AnyTable, ...] = (*KUBERNETES_TABLES, NODE_CONFIG, NODE_SUBNETS)
+"""The tables that every agent has; plugins declare further ones."""
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -117,6 +122,17 @@ class Agent:
     def node_name(self) -> str:
         """The name of this node."""
         return self.config.settings.node_name
+
+    def plugin(self, name: str) -> Plugin:
+        """Return an enabled plugin."""
+        for entry in self.hooks.plugins:
+            if entry.name == name:
+                return entry.plugin
+        raise ContivError(f"the plugin {name} is not enabled: add it to 'plugins'")
+
+    def sourced(self, table: str) -> bool:
+        """Tell whether an enabled plugin fills a table from outside."""
+        return any(table in entry.plugin.sources for entry in self.hooks.plugins)
 
     def set_condition(self, name: str, ok: bool, reason: str = "") -> None:
         """State whether something that readiness needs holds; a plugin's conditions begin with its name."""
@@ -212,7 +228,7 @@ class Agent:
         return source.check(sections, installed=loading.installed())
 
     def _declare_tables(self) -> State:
-        state = State(TABLES)
+        state = State(CORE_TABLES)
         for plugin, tables in self.hooks.contributions("tables"):
             for table in tables:
                 try:

@@ -124,7 +124,7 @@ NODE: Table[Node] = Table(
     labels=_label_map,
 )
 TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE)
-"""The tables that the core itself declares."""
+"""Every agent has these tables."""
 
 
 # --- the API's shapes, as far as they are read. Go encodes empty lists and maps as null: both mean empty.

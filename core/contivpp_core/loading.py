@@ -197,7 +197,8 @@ def _checked(plugin: object, distribution: str, *, name: str | None = None) -> P
     name = name or getattr(plugin, "name", None) or type(plugin).__name__
     if not isinstance(plugin, Plugin):
         raise PluginError(
-            f"plugin {name} ({distribution}) is a {type(plugin).__name__}: it must derive from {Plugin.__module__}.Plugin"
+            f"plugin {name} ({distribution}) is a {type(plugin).__name__}: "
+            "it must derive from contivpp_core.plugin.Plugin"
         )
     if not isinstance(getattr(plugin, "name", None), str) or not plugin.name:
         raise PluginError(f"plugin {name} ({distribution}) has no name: set its class variable 'name'")

@@ -184,6 +184,19 @@ def test_hook_config_section() -> None:
     assert trial.told == [("mode", "odd")]
 
 
+def test_plugins_are_found_by_name_and_by_what_they_fill() -> None:
+    class Source(Plugin):
+        name = "source"
+        sources = ("Pod",)
+
+    source = Source()
+    agent = Agent({}, [source], ledger_path=None, serve=False)
+    assert agent.plugin("source") is source
+    assert (agent.sourced("Pod"), agent.sourced("Node")) == (True, False)
+    with pytest.raises(ContivError, match="the plugin ipam is not enabled"):
+        agent.plugin("ipam")
+
+
 def test_hook_metrics() -> None:
     trial = Trial()
     agent = rig(trial)
@@ -490,7 +503,10 @@ def test_a_bad_configuration_ends_with_2_and_every_fault(
 
 
 def test_get_is_lean() -> None:
-    code = "import sys, contivpp_core.cli; print([m for m in ('aiohttp', 'pydantic', 'asyncio', 'stevedore') if m in sys.modules])"
+    code = """if True:
+        import sys, contivpp_core.cli
+        print([name for name in ("aiohttp", "pydantic", "asyncio", "stevedore") if name in sys.modules])
+    """
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "[]\n"

@@ -50,7 +50,8 @@ def test_an_empty_file_gives_defaults(tmp_path: Path) -> None:
 def test_values_are_read(tmp_path: Path) -> None:
     source = read(
         tmp_path,
-        "nodeName: n1\nplugins: [ipam]\nhealthAddress: 127.0.0.1:9999\nipam: {podSubnet: 10.9.0.0/16, ranges: [{firstPort: 3}]}",
+        "nodeName: n1\nplugins: [ipam]\nhealthAddress: 127.0.0.1:9999\n"
+        "ipam: {podSubnet: 10.9.0.0/16, ranges: [{firstPort: 3}]}",
     )
     assert source.plugins == ("ipam",)
     config = source.check([IPAM])
@@ -93,7 +94,7 @@ ipam:
     ("text", "told"),
     [
         pytest.param("a: [1", "agent.yaml: line 1: not YAML", id="syntax"),
-        pytest.param("nodeName: a\nlogLevel: info\nnodeName: b", "agent.yaml: line 3: nodeName stands here and in line 1", id="duplicate"),
+        pytest.param("nodeName: a\n#\nnodeName: b", "agent.yaml: line 3: nodeName stands here and in line 1", id="twice"),
         pytest.param("ipam: {mtu: 1, mtu: 2}", "agent.yaml: line 1: mtu stands here", id="duplicate below"),
         pytest.param("[1, 2]", "agent.yaml: the file must hold settings", id="list"),
         pytest.param("just text", "agent.yaml: the file must hold settings", id="text"),

@@ -118,10 +118,13 @@ def test_tables_find_pods_by_index_and_selector() -> None:
     assert POD.key(RECORD) == "x/a"
 
 
+META: dict[str, Any] = {"metadata": {"namespace": "x", "name": "a"}}
+
+
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        pytest.param({"metadata": {"namespace": "x", "name": "a"}, "spec": {"nodeName": 5}}, "Pod x/a: .*nodeName", id="type"),
+        pytest.param(META | {"spec": {"nodeName": 5}}, "Pod x/a: .*nodeName", id="type"),
         pytest.param({"metadata": {"namespace": "x"}}, "Pod x: .*name", id="no name"),
         pytest.param({"metadata": {"name": "a"}}, "Pod a: .*namespace", id="no namespace"),
         pytest.param({}, "Pod without a name: .*metadata", id="empty"),

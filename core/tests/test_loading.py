@@ -23,6 +23,7 @@ class P(Plugin):
     name = {name!r}
     requires = {requires!r}
 """
+FITS = GOOD.format(name="t1", requires=())
 Install = Callable[..., None]
 _numbers = itertools.count()
 
@@ -70,15 +71,15 @@ def test_what_is_not_enabled_is_not_imported(install: Install) -> None:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        pytest.param("import no_such_module", r"t1 \(dist-t1\) cannot be imported: ModuleNotFound.*no_such_module", id="import"),
+        pytest.param("import no_such_module", r"\(dist-t1\) cannot be imported: .*no_such_module", id="import"),
         pytest.param("Q = 1", r"t1 \(dist-t1\) cannot be imported: AttributeError", id="no such attribute"),
         pytest.param("P = 5", r"t1 \(dist-t1\): .* neither a class nor a function", id="a number"),
         pytest.param("class P:\n  name = 't1'", r"t1 \(dist-t1\) is a P: it must derive", id="wrong class"),
         pytest.param("def P():\n  raise ValueError('x')", r"t1 \(dist-t1\) cannot be made: ValueError: x", id="raises"),
         pytest.param(GOOD.format(name="other", requires=()), r"t1 \(dist-t1\) calls itself other", id="other name"),
         pytest.param(GOOD.format(name="t1", requires="ipam"), r"t1 \(dist-t1\): 'requires' must be a tuple", id="text"),
-        pytest.param(GOOD.format(name="t1", requires=()) + "    api_version = (1, 0)", "version 1.0 of the plugin", id="major"),
-        pytest.param(GOOD.format(name="t1", requires=()) + "    api_version = (0, 9)", "version 0.9 of the plugin", id="minor"),
+        pytest.param(FITS + "    api_version = (1, 0)", "version 1.0 of the plugin", id="major"),
+        pytest.param(FITS + "    api_version = (0, 9)", "version 0.9 of the plugin", id="minor"),
     ],
 )  # fmt: skip
 def test_a_plugin_that_does_not_fit(install: Install, code: str, told: str) -> None:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MAC addresses of links: a setting.
+
+With a new MAC the kernel forgets all neighbours of the link, permanent ones too. So a change tells them anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from contivpp_core.items import Dependency, Found, Known
+from contivpp_linux.batcher import Phase, reference
+from contivpp_linux.descriptors.base import LinuxDescriptor, check_mac, inside, read_all
+from contivpp_linux.edge import or_gone
+from contivpp_linux.items import Mac
+from contivpp_linux.kernel.operations import Replace, SetLink
+
+__all__ = ["MacDescriptor"]
+
+
+class MacDescriptor(LinuxDescriptor[Mac]):
+    """Sets MAC addresses."""
+
+    kind: ClassVar[str] = Mac.kind
+    item = Mac
+
+    def dependencies(self, item: Mac) -> Iterable[Dependency]:
+        """The link."""
+        return inside(item.namespace, item.link)
+
+    def recreates(self, old: Mac, new: Mac) -> bool:
+        """Set in place."""
+        return False
+
+    async def create(self, item: Mac, handles: Mapping[str, Any]) -> None:
+        """Set it; neighbours of the link are told later in the same batch, or after it."""
+        check_mac(item.mac)
+        await self._set(item.namespace, SetLink(link=item.link, mac=item.mac), phase=Phase.SETTING)
+
+    async def update(self, old: Mac, new: Mac, handle: Any, handles: Mapping[str, Any]) -> None:
+        """Set the new one, and keep the neighbours."""
+        check_mac(new.mac)
+        listing = await or_gone(self._edge.kernel.neighbours(reference(new.namespace)), [])
+        neighbours = [Replace(neighbour) for neighbour in listing if neighbour.link == new.link]
+        change = SetLink(link=new.link, mac=new.mac)
+        await self._set(new.namespace, change, *neighbours, phase=Phase.SETTING)
+
+    async def delete(self, item: Mac, handle: Any, handles: Mapping[str, Any]) -> None:
+        """Leave it as it is."""
+
+    async def dump(self, known: Known) -> list[Found]:
+        """Read the MACs of links for which one is wanted."""
+        wanted = self._wanted(known)
+        namespaces = {item.namespace for item in wanted.values()}
+        links = await read_all(namespaces, self._edge.listings(known).links)
+        found = (Mac(namespace=namespace, link=link.name, mac=link.mac) for namespace, link in links)
+        return [Found(item.key, item) for item in found if item.key in wanted]

@@ -158,7 +158,7 @@ def show_errors(vpp: Vpp, words: list[str]) -> str:
     """Show error counters"""
     lines = [f"{'Count':^10}{'Node':^34}{'Reason':^34}{'Severity':>12}"]
     for found in vpp.dataplane.graph.error_counts():
-        lines.append(f"{found.count:>10}{found.node:>34}{found.reason.value!s:>34}{'error':>12}")
+        lines.append(f"{found.count:>10}{found.node:>34}{found.reason.description:>34}{found.reason.severity:>12}")
     return "\n".join(lines) + "\n"
 
 

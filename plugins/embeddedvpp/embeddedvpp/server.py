@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import stat
+from contextlib import suppress
 from types import TracebackType
 
 from .api import ApiSession, Vpp
@@ -136,7 +137,7 @@ class Server:
         """Close sockets and connections, and remove the paths."""
         for server, path in self._servers:
             server.close()
-            if os.path.lexists(path):
+            with suppress(FileNotFoundError):
                 os.unlink(path)
         for connection in list(self._connections):
             connection.session.close()

@@ -47,7 +47,7 @@ def value(field: Field) -> st.SearchStrategy[Any]:
         return st.booleans()
     if field.type == "f64":
         return st.floats(allow_nan=False)
-    if field.type.startswith("i"):
+    if field.type in ("i8", "i16", "i32", "i64"):
         return st.integers(-(2 ** (int(field.type[1:]) - 1)), 2 ** (int(field.type[1:]) - 1) - 1)
     if field.type in WIDTH:
         return st.integers(0, 2 ** WIDTH[field.type] - 1)

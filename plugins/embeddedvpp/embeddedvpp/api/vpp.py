@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import time as wall_clock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..dataplane import (
     Dataplane,
@@ -76,7 +76,7 @@ class KernelDevices:
 class MessageTable:
     """Ids of the declared messages: those of ``memclnt`` are VPP's, the other modules follow one after the other."""
 
-    FIXED: dict[str, int] = {
+    FIXED: ClassVar[dict[str, int]] = {
         "get_first_msg_id": 10, "get_first_msg_id_reply": 11, "api_versions": 12, "api_versions_reply": 13,
         "sockclnt_create": 15, "sockclnt_create_reply": 16, "sockclnt_delete": 17, "sockclnt_delete_reply": 18,
         "memclnt_keepalive": 21, "memclnt_keepalive_reply": 22, "control_ping": 23, "control_ping_reply": 24,

@@ -211,7 +211,9 @@ class _Compiler:
         counts = {
             found.length: found.name for found in fields if isinstance(found.length, str) and found.length
         }
-        pack, unpack, values = [], [], {}
+        pack: list[str] = []
+        unpack: list[str] = []
+        values: dict[str, str] = {}
         run: list[Field] = []
         for found in [*fields, None]:
             if found is not None and self.size(found) is not None:

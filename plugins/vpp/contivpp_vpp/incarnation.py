@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 
 TOLERANCE = 2.0
-_UPTIME = re.compile(r"Time now (\d+(?:\.\d+)?)")
+_UPTIME = re.compile(r"Time now (\d*\.?\d+)")  # VPP writes .5, not 0.5
 _CREDENTIALS = struct.Struct("iII")
 
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counters from VPP's statistics segment, which is shared memory and not part of the API.
 
-vpp_papi reads it. It blocks (VPP locks the segment for moments while it changes), so everything runs in one thread of its own, one
-reading after the other. A VPP that died while it held the lock never lets go: a reading has a deadline. After VPP has
-restarted, `reset` drops the old memory.
+vpp_papi reads it. It blocks (VPP locks the segment for moments while it changes), so everything runs in one
+thread of its own, one reading after the other. A VPP that died while it held the lock never lets go: a reading
+has a deadline. After VPP has restarted, `reset` drops the old memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
+import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,8 @@ from typing import Any, TypeVar
 from contivpp_vpp.errors import VppConnectionError
 
 Result = TypeVar("Result")
+
+_LAYOUT = 2  # of the segment
 
 _COMBINED = {"rx": "/if/rx", "tx": "/if/tx"}
 _SIMPLE = {"drops": "/if/drops", "punts": "/if/punt", "rx_errors": "/if/rx-error", "tx_errors": "/if/tx-error"}
@@ -130,11 +135,30 @@ class StatisticsSegment:
 
             segment = VPPStats(self._path)
             segment.lock = _Deadline(segment, self._deadline)
-            segment.connect()
+            segment.statseg = _map(self._path)
+            segment.size = len(segment.statseg)
+            if segment.version != _LAYOUT:
+                raise StatisticsUnavailable(f"{self._path}: layout {segment.version}, {_LAYOUT} is known here")
+            segment.refresh(blocking=False)
+            segment.connected = True
             self._segment = segment
         if self._segment.last_epoch != self._segment.epoch:
             self._segment.refresh(blocking=False)
         return self._segment
+
+
+def _map(path: str) -> mmap.mmap:
+    """VPP hands out the memory as a file descriptor. (vpp_papi's own way leaks its socket when VPP is not there.)"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        peer.settimeout(1)
+        peer.connect(path)
+        _, descriptors, _, _ = socket.recv_fds(peer, 1, 1)
+    if not descriptors:
+        raise ConnectionError("VPP handed out no memory")
+    try:
+        return mmap.mmap(descriptors[0], os.fstat(descriptors[0]).st_size, mmap.MAP_SHARED, mmap.PROT_READ)
+    finally:
+        os.close(descriptors[0])
 
 
 def _interfaces(segment: Any) -> dict[str, InterfaceCounters]:

@@ -4,8 +4,9 @@
     async with real_vpp() as vpp:
         connection = await Connection.open(unix_socket(vpp.api_socket))
 
-The executable is named by CONTIVPP_VPP; its plugins are found relative to it. Each VPP has a folder of its own for all its sockets
-and shared memory, needs no hugepages, takes no packets from the machine, and is ended with the block.
+The executable is named by CONTIVPP_VPP; its plugins are found relative to it. Each VPP has a folder of its own
+for all its sockets and shared memory, needs no hugepages, takes no packets from the machine, and is ended with
+the block.
 """
 
 from __future__ import annotations
@@ -72,8 +73,7 @@ class RealVpp:
 
     async def start(self, *, timeout: float = 60.0) -> None:
         """Start, and wait until the API answers."""
-        for path in (self.api_socket, self.cli_socket, self.stats_socket):
-            Path(path).unlink(missing_ok=True)
+        self._remove_sockets()
         inside = ["nsenter", f"--net={self._netns}"] if self._netns else []
         with (self.folder / "output").open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
@@ -85,6 +85,11 @@ class RealVpp:
                 await self._answers()
         except TimeoutError:
             raise VppDidNotStart(f"no answer in {timeout:g} s\n{self.output()}") from None
+
+    def _remove_sockets(self) -> None:
+        """A VPP that was killed leaves them, and they look as if one were there."""
+        for path in (self.api_socket, self.cli_socket, self.stats_socket):
+            Path(path).unlink(missing_ok=True)
 
     async def _answers(self) -> None:
         assert self.process is not None

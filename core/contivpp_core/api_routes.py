@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from contivpp_core.api import ApiError, ApiRoute, Request, Response
 
 if TYPE_CHECKING:
     from contivpp_core.agent import Agent
+    from contivpp_core.scheduler import ItemStatus
 
 __all__ = ["core_routes", "health_routes"]
 
@@ -41,7 +43,7 @@ def core_routes(agent: Agent) -> list[ApiRoute]:
         ApiRoute(
             "GET", "/v1/tables", views.tables, "The tables, with their size and whether they are ready."
         ),
-        ApiRoute("GET", "/v1/tables/{name}", views.table, "The records of one table."),
+        ApiRoute("GET", "/v1/tables/{name}", views.table, "One table's records; standing: and how their items stand."),
         ApiRoute("GET", "/v1/history", views.history, "The journal; limit, since (a revision)."),
         ApiRoute("GET", "/v1/plugins", views.plugins, "The plugins, in the order of what they require."),
     ]
@@ -91,7 +93,30 @@ class _Views:
             raise ApiError(f"no table is named {name}: known are {known}", status=404)
         rows = self._agent.state.table(name)
         records = [{"key": rows.table.key(r), **msgspec.structs.asdict(r)} for r in rows.records()]
+        if "standing" in request.query:
+            standing = self._standing(name)
+            records = [{**record, **standing(record["key"])} for record in records]
         return {"name": name, "ready": rows.ready, "records": records}
+
+    def _standing(self, table: str) -> Callable[[str], dict[str, str]]:
+        """Return a function that tells how a record stands: as the first of its items that is not applied."""
+        owned: dict[str, list[ItemStatus]] = {}
+        for item in self._agent.scheduler.items():
+            for owner in item.owners:
+                owned.setdefault(owner, []).append(item)
+
+        def standing(key: str) -> dict[str, str]:
+            owners = self._agent.engine.descendants(table, key)
+            items = [item for owner in sorted(owners) for item in owned.get(str(owner), ())]
+            for owner in sorted(owners):
+                if owner in self._agent.engine.failures:
+                    return {"state": "failed", "reason": f"{owner}: {self._agent.engine.failures[owner]}"}
+            for item in items:
+                if item.state != "applied":
+                    return {"state": item.state, "reason": f"{item.key}: {item.reason}"}
+            return {"state": "applied" if items else "not rendered", "reason": ""}
+
+        return standing
 
     def history(self, request: Request) -> Any:
         return self._agent.journal.entries(_number(request, "limit"), _number(request, "since"))

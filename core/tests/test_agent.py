@@ -458,7 +458,9 @@ async def test_commands_show_what_the_agent_knows(tmp_path: Path) -> None:
         assert lines[0] == ["NAMESPACE", "NAME", "INTERFACE", "ADDRESS", "STATE"]
         assert lines[1] == ["x", "a", "-", "-", "applied"]
         assert lines[2][:2] == ["x", "b"]
-        assert lines[2][4] != "applied"
+        assert lines[2][4] == "failed"
+        _, out, _ = await served.command("get", "pods", "-o", "wide")
+        assert "vpp/tap/b: refused on purpose" in out
         _, out, _ = await served.command("get", "interfaces", "-o", "json")
         assert [item["key"] for item in json.loads(out)] == ["vpp/tap/a", "vpp/tap/b"]
         _, out, _ = await served.command("get", "items", "--prefix", "vpp/tap/b", "-o", "wide")

@@ -37,43 +37,15 @@ def _print(arguments: argparse.Namespace, view: View) -> None:
 
 
 def _pods(client: Client, arguments: argparse.Namespace) -> View:
-    records = client.get("v1", "tables", "LocalPod")["records"]
-    states = _states(client)
+    records = client.get("v1", "tables", "LocalPod", query={"standing": 1})["records"]
     heading = ["namespace", "name", "interface", "address", "state"]
     if arguments.output == "wide":
         heading += ["container", "reason"]
     rows = []
     for record in records:
-        state, reason = states(record["key"])
-        record |= {"state": state, "reason": reason}
-        row = [
-            record.get("namespace"),
-            record.get("name"),
-            record.get("interface"),
-            record.get("address"),
-            state,
-        ]
-        rows.append([*row, record.get("container_id"), reason] if arguments.output == "wide" else row)
+        row = [record.get(name) for name in ("namespace", "name", "interface", "address", "state")]
+        rows.append([*row, record.get("container_id"), record["reason"]] if arguments.output == "wide" else row)
     return records, heading, rows
-
-
-def _states(client: Client) -> Callable[[str], tuple[str, str]]:
-    """Return a function that tells how a pod stands: the first of its items that is not applied, or `applied`."""
-    owned: dict[str, list[dict[str, Any]]] = {}
-    for item in client.get("v1", "items"):
-        for owner in item["owners"]:
-            owned.setdefault(owner.partition(":")[2], []).append(item)
-
-    def state(key: str) -> tuple[str, str]:
-        items = owned.get(key, [])
-        if not items:
-            return "not rendered", ""
-        for item in items:
-            if item["state"] != "applied":
-                return item["state"], f"{item['key']}: {item['reason']}"
-        return "applied", ""
-
-    return state
 
 
 def _items(client: Client, arguments: argparse.Namespace, kinds: Sequence[str] = ()) -> View:

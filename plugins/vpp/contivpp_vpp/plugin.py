@@ -103,16 +103,14 @@ class VppPlugin(Plugin):
 
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
-        settings = agent.config.section("vpp")
-        assert isinstance(settings, VppSettings)
+        settings = agent.config.section("vpp", VppSettings)
         return all_descriptors(self._access, persistent_taps=settings.persistent_taps)
 
     # --- life
 
     async def start(self, agent: Agent) -> None:
         """Begin to connect; nothing waits for VPP here."""
-        settings = agent.config.section("vpp")
-        assert isinstance(settings, VppSettings)
+        settings = agent.config.section("vpp", VppSettings)
         self._agent = agent
         agent.set_condition("vpp", False, "has not been connected yet")
         way = self._connect or unix_socket(settings.api_socket)

@@ -105,7 +105,7 @@ def index_of(handles: Mapping[str, Any], name: str) -> int:
 
 
 def vrf_value(interface: str, vrf: int) -> Iterable[Dependency]:
-    """Return what an item in an interface's VRF depends on: that the interface is in it. In VRF 0 it is from the start."""
+    """Return what an item in an interface's VRF depends on: the interface is in it. In VRF 0 it is from the start."""
     if vrf:
         item = InterfaceVrf(interface=interface, vrf=vrf)
         yield Dependency((item.key,), item)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from contivpp_core.items import Dependency, Found, Item, Known
 from contivpp_vpp.access import VppAccess, together
 from contivpp_vpp.descriptors.base import SPACE, VppDescriptor, index_of, known_name
+from contivpp_vpp.errors import VppError
 from contivpp_vpp.fib_source import FIB_SOURCE_NAME, FibSourceNumber
 from contivpp_vpp.items import Path, Route, VrfTable, interface_key
 from contivpp_vpp.messages import (
@@ -95,10 +96,15 @@ class RouteDescriptor(VppDescriptor[Route]):
     async def _shadowed(self, missing: Iterable[Route]) -> list[Route]:
         """Return the routes that VPP has from us below those of a stronger source."""
         by_key = {item.key: item for item in missing}
-        texts = await together(*(self.vpp.request(CliInband(cmd=_question(item))) for item in by_key.values()))
-        return [
-            item for item, text in zip(by_key.values(), texts, strict=True) if _mentions(text.reply, item.prefix)
-        ]
+        texts = await together(*map(self._entry, by_key.values()))
+        return [item for item, text in zip(by_key.values(), texts, strict=True) if _mentions(text, item.prefix)]
+
+    async def _entry(self, item: Route) -> str:
+        """Return VPP's text about the prefix; a VPP that does not know the command says nothing."""
+        try:
+            return (await self.vpp.request(CliInband(cmd=_question(item)))).reply
+        except VppError:
+            return ""
 
 
 def _question(item: Route) -> str:

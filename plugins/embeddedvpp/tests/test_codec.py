@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def test_vpp_papi_reads_the_same_bytes(name: str, data: st.DataObject) -> None:
     compare(found, codec.decode(codec.encode(message)))
 
 
+@cache
 def papi_messages() -> Any:
     from vpp_papi.vpp_papi import VPPApiJSONFiles
 

@@ -94,6 +94,7 @@ class Scheduler:
         self._operations = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._usable = asyncio.Event()
         self._resync = Resync(self)
 
     # --- set-up
@@ -174,9 +175,14 @@ class Scheduler:
         """Return for each domain why it cannot be used now; "" when it can."""
         return dict(self._domains)
 
+    async def usable(self) -> None:
+        """Wait until every domain has been read and can be used."""
+        await self._usable.wait()
+
     def domain_down(self, domain: str, reason: str) -> None:
         """The dataplane cannot be reached: nothing is sent to it; what is known stays."""
         self._domains[domain] = reason or f"{domain} is not reachable"
+        self._usable.clear()
         self._queue.update(dict.fromkeys(n.key for n in self.graph if n.descriptor.domain == domain))
         self.pump()
 
@@ -190,6 +196,8 @@ class Scheduler:
     def domain_usable(self, domain: str) -> None:
         """A domain has been read: operations may begin."""
         self._domains[domain] = ""
+        if not any(self._domains.values()):
+            self._usable.set()
         self._queue.update(dict.fromkeys(self.graph.nodes))
         self.pump()
 

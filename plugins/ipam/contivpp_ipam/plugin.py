@@ -22,7 +22,6 @@ from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS
 from contivpp_core.node import NodeSubnets as NodeSubnetsRecord
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.renderers import Renderer, View
-
 from contivpp_ipam.allocator import AllocationError, Allocator, PoolExhaustedError
 from contivpp_ipam.config import IpamConfig
 from contivpp_ipam.subnets import ClusterSubnets
@@ -81,9 +80,7 @@ class IpamPlugin(Plugin):
     @hookimpl
     def renderers(self, agent: Agent) -> list[Renderer]:
         """Contribute the renderer of subnets."""
-        config = agent.config.section("ipam")
-        assert isinstance(config, IpamConfig)
-        return [SubnetsRenderer(config.subnets())]
+        return [SubnetsRenderer(agent.config.section("ipam", IpamConfig).subnets())]
 
     @hookimpl
     def allocate_address(self, agent: Agent, request: AddressRequest) -> AddressReply:
@@ -95,7 +92,8 @@ class IpamPlugin(Plugin):
             else:
                 address = allocator.allocate(request.owner)
         except PoolExhaustedError as error:
-            raise AddressExhausted(str(error), code=11, details="delete pods, or give nodes larger pod subnets") from error
+            cure = "delete pods, or give nodes larger pod subnets"
+            raise AddressExhausted(str(error), code=11, details=cure) from error
         except AllocationError as error:
             raise RequestError(f"pod {request.namespace}/{request.pod}: {error}", code=7) from error
         writes = (
@@ -115,7 +113,8 @@ class IpamPlugin(Plugin):
         subnets = agent.state.get(NODE_SUBNETS.name, agent.node_name)
         if subnets is None:
             reason = next((f for o, f in agent.engine.failures.items() if o.renderer == SubnetsRenderer.name), "")
-            raise NotReady(f"the subnets of node {agent.node_name} are not known: {reason or 'its ID is not known yet'}")
+            reason = reason or "its ID is not known yet"
+            raise NotReady(f"the subnets of node {agent.node_name} are not known: {reason}")
         if self._allocator is None:
             self._allocator = _restored(agent, subnets.pod_subnet)
         return self._allocator, subnets
@@ -134,7 +133,7 @@ def _restored(agent: Agent, subnet: str) -> Allocator:
     allocator = Allocator(network)
     entries = {}
     last = None
-    for key, value in agent.ledger.items(SPACE):
+    for key, value in agent.ledger.items(SPACE).items():
         address = ipaddress.ip_address(value.decode())
         if key == LAST:
             last = address if address in network else None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from contivpp_core.errors import ContivError
 from contivpp_core.events import VppConnected
 from contivpp_core.items import AnyDescriptor
 from contivpp_core.plugin import Plugin, hookimpl
@@ -52,6 +53,13 @@ class LinuxPlugin(Plugin):
         self._reasons: list[str] = []
         self._boot = ""
         self._vpp = ""
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel's edge, from this plugin's start on; for questions that other plugins have."""
+        if self._kernel is None:
+            raise ContivError("the linux plugin has not started: put 'linux' into 'requires'")
+        return self._kernel
 
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:

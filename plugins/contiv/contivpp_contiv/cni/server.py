@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket that the CNI executable talks to; its protocol is described in the README of `contivpp-cni`.
+
+One call for each connection. Only the socket's owner can open it (mode 0600). A caller that hangs up does not undo
+its request: the runtime will call again, and gets the same answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from contivpp_core.errors import ContivError
+
+__all__ = ["CniServer"]
+
+log = logging.getLogger(__name__)
+
+STDIN_BYTES = 1 << 20
+ENVIRONMENT_BYTES = 1 << 18
+READ_SECONDS = 10.0
+
+Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
+
+
+class ProtocolError(ContivError):
+    """The caller does not speak the protocol."""
+
+
+class CniServer:
+    """Serves CNI calls on a unix socket."""
+
+    def __init__(self, path: Path, handler: Handler) -> None:
+        self._path = path
+        self._handler = handler
+        self._server: asyncio.Server | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open the socket; one that is left over is taken over, one that is in use is an error."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._take_over()
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._connected, str(self._path))
+        except OSError as error:
+            raise ContivError(f"{self._path}: the CNI socket cannot be opened: {error.strerror}") from error
+        finally:
+            os.umask(mask)
+
+    async def _take_over(self) -> None:
+        if not self._path.exists():
+            return
+        if not stat.S_ISSOCK(self._path.lstat().st_mode):
+            raise ContivError(f"{self._path} is not a socket: remove it, or set contiv.cniSocket")
+        try:
+            _, writer = await asyncio.open_unix_connection(str(self._path))
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            return
+        writer.close()
+        raise ContivError(f"{self._path} is in use: another agent runs here; stop it, or set contiv.cniSocket")
+
+    async def stop(self) -> None:
+        """Close the socket; calls in hand are broken off, and the runtime repeats them."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._call(reader, writer))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                environment, stdin = await _read(reader)
+            code, answer = await self._handler(environment, stdin)
+            writer.write(b"%d %d\n" % (code, len(answer)) + answer)
+            await writer.drain()
+        except (ProtocolError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            log.warning("CNI call broken off", extra={"error": str(error) or type(error).__name__})
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:
+    try:
+        header = (await reader.readuntil(b"\n")).split()
+        protocol, environment_bytes, stdin_bytes = header[0], int(header[1]), int(header[2])
+    except (ValueError, IndexError, asyncio.LimitOverrunError):
+        raise ProtocolError("the header cannot be read") from None
+    if protocol != b"contivpp-cni/1":
+        raise ProtocolError(f"protocol {protocol[:40]!r} is not known: install the executable of this agent's version")
+    if not (0 <= environment_bytes <= ENVIRONMENT_BYTES and 0 <= stdin_bytes <= STDIN_BYTES):
+        raise ProtocolError("the call is larger than allowed")
+    block = await reader.readexactly(environment_bytes)
+    stdin = await reader.readexactly(stdin_bytes)
+    environment = {}
+    for pair in filter(None, block.split(b"\0")):
+        name, _, value = pair.partition(b"=")
+        # Bytes that are not UTF-8 become surrogates; the checks of each value refuse what they do not allow.
+        environment[name.decode(errors="surrogateescape")] = value.decode(errors="surrogateescape")
+    return environment, stdin

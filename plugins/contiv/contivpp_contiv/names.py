@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and MAC addresses of pods' interfaces: pure functions of container ID and interface name.
+
+They are the same after every restart, so whatever is found can be told apart, and a pod keeps its MAC when VPP is
+started anew.
+"""
+
+from __future__ import annotations
+
+__all__ = ["GATEWAY_INTERFACE", "host_link", "pod_mac", "vpp_interface", "vpp_mac"]
+
+GATEWAY_INTERFACE = "podGwLoop"
+"""The loopback that holds the gateway address of the node's pods."""
+
+LINK_NAME_BYTES = 15  # IFNAMSIZ - 1
+
+
+def _fnv1a(text: str, *, bits: int) -> int:
+    """Return the FNV-1a hash (RFC 9923)."""
+    offset, prime = {32: (0x811C9DC5, 0x01000193), 64: (0xCBF29CE484222325, 0x100000001B3)}[bits]
+    value = offset
+    for byte in text.encode():
+        value = (value ^ byte) * prime % (1 << bits)
+    return value
+
+
+def _identity(container_id: str, interface: str) -> str:
+    return f"{container_id}/{interface}"
+
+
+def vpp_interface(container_id: str, interface: str) -> str:
+    """Return the logical name of a pod's interface in VPP: readable, and unique by its hash."""
+    return f"pod-{container_id[:12]}-{_fnv1a(_identity(container_id, interface), bits=64):016x}"
+
+
+def host_link(container_id: str, interface: str) -> str:
+    """Return the name of the host's end of a pod's veth pair."""
+    return f"cvpp{_fnv1a(_identity(container_id, interface), bits=64):016x}"[:LINK_NAME_BYTES]
+
+
+def pod_mac(container_id: str, interface: str) -> str:
+    """Return the MAC of the pod's end: 02:fe, then the hash, least significant byte first."""
+    return _mac(_fnv1a(_identity(container_id, interface), bits=32))
+
+
+def vpp_mac(container_id: str, interface: str) -> str:
+    """Return the MAC of VPP's end: the bitwise complement of the pod's hash."""
+    return _mac(_fnv1a(_identity(container_id, interface), bits=32) ^ 0xFFFFFFFF)
+
+
+def _mac(value: int) -> str:
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0xFE, *value.to_bytes(4, "little")))

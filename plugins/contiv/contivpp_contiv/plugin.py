@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contiv plugin: connects this node and its pods to VPP, and serves CNI."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import ClassVar
+
+from contivpp_contiv.attachments import Attachments
+from contivpp_contiv.cni.request import CniRequest, parse_request, version_of
+from contivpp_contiv.cni.result import add_result, error_result
+from contivpp_contiv.cni.server import CniServer
+from contivpp_contiv.config import ContivConfig
+from contivpp_contiv.records import LOCAL_POD, POD_INTERFACE
+from contivpp_contiv.renderers import NodeRenderer, PodRenderer
+from contivpp_core.agent import Agent
+from contivpp_core.config import ConfigSection
+from contivpp_core.errors import RequestError
+from contivpp_core.node import NODE_CONFIG, NodeConfig
+from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.records import AnyTable
+from contivpp_core.renderers import Renderer
+from contivpp_core.state import Put, Ready
+
+__all__ = ["ContivPlugin", "plugin"]
+
+log = logging.getLogger(__name__)
+
+PLUGIN_NOT_AVAILABLE = 50  # CNI specification, "STATUS"
+
+
+class ContivPlugin(Plugin):
+    """Node and pod wiring. `serve` False opens no socket: a rig calls `serve_cni` itself."""
+
+    name: ClassVar[str] = "contiv"
+    requires: ClassVar[tuple[str, ...]] = ("vpp", "linux")
+
+    def __init__(self, *, serve: bool = True) -> None:
+        self._serve = serve
+        self._attachments: Attachments | None = None
+        self._server: CniServer | None = None
+
+    # --- contributions
+
+    @hookimpl
+    def config_section(self) -> ConfigSection:
+        """Contribute the section `contiv`."""
+        return ConfigSection("contiv", ContivConfig)
+
+    @hookimpl
+    def tables(self) -> list[AnyTable]:
+        """Contribute the tables of pods' interfaces."""
+        return [LOCAL_POD, POD_INTERFACE]
+
+    @hookimpl
+    def renderers(self, agent: Agent) -> list[Renderer]:
+        """Contribute the renderers of the node and of its pods."""
+        return [NodeRenderer(pod_vrf=_config(agent).pod_vrf_id), PodRenderer()]
+
+    # --- life
+
+    async def start(self, agent: Agent) -> None:
+        """Tell who this node is, take over the pods of the ledger, and open the CNI socket."""
+        config = _config(agent)
+        node = NodeConfig(name=agent.node_name, node_id=config.node_id)
+        await agent.controller.write("configuration", [Put(NODE_CONFIG.name, node), Ready(NODE_CONFIG.name)])
+        self._attachments = Attachments(agent, config)
+        await self._attachments.start()
+        if self._serve:
+            self._server = CniServer(config.cni_socket, self.serve_cni)
+            await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the CNI socket; pods stay connected."""
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+        if self._attachments is not None:
+            await self._attachments.stop()
+
+    # --- CNI
+
+    async def serve_cni(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        """Serve one CNI call; return its exit code and what it prints."""
+        try:
+            request = parse_request(environment, stdin)
+            return 0, await self._dispatch(request)
+        except RequestError as error:
+            log.warning("CNI call failed", extra={**_facts(environment), "code": error.code, "error": str(error)})
+            return 1, error_result(error, version_of(stdin))
+        except Exception as error:  # whatever goes wrong, the runtime gets an answer that it can read
+            log.exception("CNI call failed", extra=_facts(environment))
+            unexpected = RequestError(f"unexpected {type(error).__name__}: {error}", code=999)
+            return 1, error_result(unexpected, version_of(stdin))
+
+    async def _dispatch(self, request: CniRequest) -> bytes:
+        assert self._attachments is not None
+        match request.command:
+            case "ADD":
+                return add_result(await self._attachments.add(request), request.version)
+            case "DEL":
+                await self._attachments.delete(request)
+            case "CHECK":
+                await self._attachments.check(request)
+            case "STATUS":
+                if reason := self._attachments.not_ready():
+                    raise RequestError(f"pods cannot be connected now: {reason}", code=PLUGIN_NOT_AVAILABLE)
+        return b""
+
+
+def _config(agent: Agent) -> ContivConfig:
+    return agent.config.section("contiv", ContivConfig)
+
+
+def _facts(environment: Mapping[str, str]) -> dict[str, str]:
+    names = {"command": "CNI_COMMAND", "container_id": "CNI_CONTAINERID", "interface": "CNI_IFNAME"}
+    return {name: environment.get(variable, "")[:80] for name, variable in names.items()}
+
+
+def plugin() -> ContivPlugin:
+    """Return the plugin; its entry point calls this."""
+    return ContivPlugin()

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node and its pods want of VPP and Linux: pure functions of their records.
+
+The node has one loopback with the gateway address of its pods; every pod's interface borrows that address, so no
+pod needs one of its own in VPP. A pod has a /32, a link route to the gateway and a default route; both sides know
+each other's MAC by a static neighbour, so no ARP is needed. A pod's link goes up last: what it needs is there before
+its first packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from contivpp_contiv import names
+from contivpp_contiv.records import LOCAL_POD, POD_INTERFACE, LocalPod, PodInterface
+from contivpp_core.items import Item
+from contivpp_core.namespaces import HOST, Namespace
+from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS, NodeSubnets
+from contivpp_core.records import Record
+from contivpp_core.renderers import View
+from contivpp_linux import items as linux
+from contivpp_vpp import items as vpp
+
+__all__ = ["NodeRenderer", "PodRenderer", "pod_items"]
+
+GATEWAY_INSTANCE = 16000
+"""The number of the gateway's loopback in VPP (loop16000), far from what others use."""
+
+
+class NodeRenderer:
+    """NodeConfig -> the gateway of the node's pods."""
+
+    name = "contiv-node"
+    table = NODE_CONFIG.name
+    reads = frozenset({NODE_SUBNETS.name})
+    produces = frozenset({"vpp/loopback", "vpp/vrf", "vpp/interface-vrf", "vpp/address", "vpp/link-up"})
+    derives: frozenset[str] = frozenset()
+
+    def __init__(self, *, pod_vrf: int) -> None:
+        self._vrf = pod_vrf
+
+    def render(self, view: View, key: str) -> Iterable[Item | Record]:
+        """Return the gateway loopback with its address, in the VRF of pods."""
+        subnets: NodeSubnets | None = view.get(NODE_SUBNETS.name, key)
+        if subnets is None:
+            return
+        gateway = names.GATEWAY_INTERFACE
+        length = subnets.pod_subnet.rpartition("/")[2]
+        yield vpp.Loopback(name=gateway, instance=GATEWAY_INSTANCE)
+        if self._vrf:
+            yield vpp.VrfTable(vrf=self._vrf, label="podVRF")
+            yield vpp.InterfaceVrf(interface=gateway, vrf=self._vrf)
+        yield vpp.Address(interface=gateway, address=f"{subnets.pod_gateway}/{length}", vrf=self._vrf)
+        yield vpp.LinkUp(interface=gateway)
+
+
+class PodRenderer:
+    """LocalPod -> the items of one pod's interface."""
+
+    name = "contiv-pod"
+    table = LOCAL_POD.name
+    reads: frozenset[str] = frozenset()
+    produces = frozenset(
+        {
+            "vpp/tap",
+            "vpp/afpacket",
+            "vpp/interface-vrf",
+            "vpp/mtu",
+            "vpp/unnumbered",
+            "vpp/neighbour",
+            "vpp/route",
+            "vpp/link-up",
+            "linux/veth",
+            "linux/link-up",
+            "linux/offload",
+            "linux/mtu",
+            "linux/address",
+            "linux/route",
+            "linux/neighbour",
+        }
+    )
+    derives = frozenset({POD_INTERFACE.name})
+
+    def render(self, view: View, key: str) -> Iterable[Item | Record]:
+        """Return everything that the pod's interface consists of."""
+        pod: LocalPod = view.get(self.table, key)
+        yield PodInterface(
+            interface=names.vpp_interface(pod.container_id, pod.interface),
+            namespace=pod.namespace,
+            pod=pod.name,
+            address=pod.address,
+            vrf=pod.vrf,
+        )
+        yield from pod_items(pod)
+
+
+def pod_items(pod: LocalPod) -> Iterable[Item]:
+    """Return the items of a pod's interface, in VPP and in Linux."""
+    interface = names.vpp_interface(pod.container_id, pod.interface)
+    mac = names.pod_mac(pod.container_id, pod.interface)
+    vpp_mac = names.vpp_mac(pod.container_id, pod.interface)
+    if pod.wiring == "tap":
+        yield vpp.Tap(
+            name=interface,
+            host_name=pod.interface,
+            namespace=pod.netns,
+            host_mac=mac,
+            mac=vpp_mac,
+            host_mtu=pod.mtu,
+        )
+    else:
+        yield from _veth_items(pod, interface=interface, mac=mac, vpp_mac=vpp_mac)
+    yield from _vpp_items(pod, interface=interface, mac=mac)
+    yield from _linux_items(pod.netns, pod, vpp_mac=vpp_mac)
+
+
+def _veth_items(pod: LocalPod, *, interface: str, mac: str, vpp_mac: str) -> Iterable[Item]:
+    outer = names.host_link(pod.container_id, pod.interface)
+    yield linux.Veth(
+        namespace=pod.netns, name=pod.interface, peer_namespace=HOST, peer_name=outer, mac=mac, alias=interface
+    )
+    yield linux.Mtu(namespace=pod.netns, link=pod.interface, mtu=pod.mtu)
+    yield linux.LinkUp(namespace=HOST, name=outer)
+    # VPP reads whole frames from the veth: the kernel must fill in checksums, and must not leave segments to hardware.
+    yield linux.Offload(namespace=pod.netns, link=pod.interface, features=(("tx-checksumming", False),))
+    yield vpp.AfPacket(name=interface, host_name=outer, mac=vpp_mac)
+
+
+def _vpp_items(pod: LocalPod, *, interface: str, mac: str) -> Iterable[Item]:
+    if pod.vrf:
+        yield vpp.InterfaceVrf(interface=interface, vrf=pod.vrf)
+    needed: tuple[Item, ...] = (
+        vpp.Mtu(interface=interface, mtu=pod.mtu),
+        vpp.Unnumbered(interface=interface, donor=names.GATEWAY_INTERFACE, vrf=pod.vrf),
+        vpp.Neighbour(interface=interface, address=pod.address, mac=mac),
+        vpp.Route(
+            vrf=pod.vrf, prefix=f"{pod.address}/32", paths=(vpp.Path(interface=interface, next_hop=pod.address),)
+        ),
+    )
+    yield from needed
+    yield vpp.LinkUp(interface=interface, requires=tuple(item.key for item in needed))
+
+
+def _linux_items(netns: Namespace, pod: LocalPod, *, vpp_mac: str) -> Iterable[Item]:
+    link = pod.interface
+    yield linux.LinkUp(namespace=netns, name="lo")
+    yield linux.LinkUp(namespace=netns, name=link)
+    yield linux.Address(namespace=netns, link=link, address=f"{pod.address}/32")
+    yield linux.Route(namespace=netns, destination=f"{pod.gateway}/32", link=link, scope="link")
+    yield linux.Route(namespace=netns, destination="0.0.0.0/0", link=link, gateway=pod.gateway)
+    yield linux.Neighbour(namespace=netns, link=link, address=pod.gateway, mac=vpp_mac)

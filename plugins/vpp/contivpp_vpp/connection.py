@@ -29,13 +29,15 @@ ReplyType = TypeVar("ReplyType", bound=Reply)
 DetailsType = TypeVar("DetailsType", bound=Details)
 EventType = TypeVar("EventType", bound=Event)
 
+_MANY = 512  # parts, of which a message has two
+
 
 @dataclass(frozen=True)
 class ConnectionSettings:
     """Limits. `dumps` is how many run at once: VPP answers a long one without looking at anything else."""
 
     timeout: float = 15.0
-    unanswered: int = 4096
+    unanswered: int = 1024
     bytes_in_flight: int = 4 << 20
     dumps: int = 1
 
@@ -256,13 +258,20 @@ class Connection(asyncio.Protocol):
             raise type(reason)(*reason.args)
 
     def _plan_flush(self) -> None:
-        """Write once in a turn of the loop, however much was asked in it."""
-        if not self._flush_planned and not self._paused:
+        """Write once in a turn of the loop; in between only when there is enough to keep VPP busy."""
+        if self._paused:
+            return
+        if len(self._dialogue.outgoing) >= _MANY:
+            self._flush()
+        elif not self._flush_planned:
             self._flush_planned = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._planned_flush)
+
+    def _planned_flush(self) -> None:
+        self._flush_planned = False
+        self._flush()
 
     def _flush(self) -> None:
-        self._flush_planned = False
         if self._transport is not None and not self._paused and self._dialogue.outgoing:
             self._transport.write(self._dialogue.take())
 

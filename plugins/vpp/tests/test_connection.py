@@ -2,16 +2,18 @@
 """The connection against a scripted peer in this process, under a simulated clock."""
 
 import asyncio
+import pickle
 from typing import Any
 
 import pytest
 
 from contivpp_vpp import messages
 from contivpp_vpp.connection import Connection, ConnectionSettings
+from contivpp_vpp.dialogue import Dialogue
 from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, TooManyRequests, VppError
 from contivpp_vpp.incarnation import StartSource
-from contivpp_vpp.scripted import ScriptedVpp
-from contivpp_vpp.transports import in_memory
+from contivpp_vpp.scripted import ScriptedVpp, Session
+from contivpp_vpp.transports import in_memory, unix_socket
 from contivpp_vpp.wire.errors import InvalidMessage
 from contivpp_vpp.wire.framing import FrameReader, header
 
@@ -328,3 +330,91 @@ def test_what_vpp_lacks_is_named_with_its_version(simulated):
         connection.close()
 
     simulated(scenario())
+
+
+class _Narrow(asyncio.Transport):
+    """A transport that takes one write, and then wants a pause."""
+
+    def __init__(self, protocol: Connection, inner: asyncio.Transport) -> None:
+        super().__init__()
+        self.protocol, self.inner = protocol, inner
+        self.writes = 0
+
+    def write(self, data: Any) -> None:
+        self.writes += 1
+        self.inner.write(data)
+        self.protocol.pause_writing()
+
+    def abort(self) -> None:
+        self.inner.abort()
+
+
+def test_nothing_is_written_while_the_socket_is_full(simulated):
+    async def scenario():
+        vpp = ScriptedVpp()
+        connection = await open_to(vpp)
+        assert connection._transport is not None
+        narrow = connection._transport = _Narrow(connection, connection._transport)
+        waiting = [asyncio.ensure_future(connection.request(messages.ControlPing()))]
+        await asyncio.sleep(0.1)
+        waiting += [asyncio.ensure_future(connection.request(messages.ControlPing())) for _ in range(1000)]
+        await asyncio.sleep(0.1)
+        assert narrow.writes == 1
+        assert len([one for one in waiting if one.done()]) == 1
+        while not all(one.done() for one in waiting):
+            connection.resume_writing()
+            await asyncio.sleep(0.1)
+        assert narrow.writes <= 3
+        connection.close()
+
+    simulated(scenario())
+
+
+def test_bytes_in_flight_are_bounded(simulated):
+    async def scenario():
+        vpp = ScriptedVpp()
+        connection = await open_to(vpp, bytes_in_flight=1000)
+        vpp.on(messages.CliInband, lambda _: None)
+        waiting = [asyncio.ensure_future(connection.request(messages.CliInband(cmd="x" * 400))) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        assert len([m for m in vpp.received if isinstance(m, messages.CliInband) and m.cmd[0] == "x"]) == 3
+        connection.close()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {ConnectionLost}
+
+    simulated(scenario())
+
+
+def test_contexts_start_again_and_pass_over_those_in_use():
+    vpp = ScriptedVpp()
+    dialogue = Dialogue(clock=lambda: 0.0, table={entry.name: entry.index for entry in vpp.table()})
+    contexts: list[int] = []
+    dialogue.request(messages.ControlPing(), lambda reply, error: None)
+    dialogue._context = 0xFFFFFFFE
+    for _ in range(2):
+        dialogue.take()
+        dialogue.request(messages.ControlPing(), lambda reply, error: None)
+        contexts.append(int.from_bytes(dialogue.take()[22:26], "big"))
+    assert contexts == [0xFFFFFFFF, 2]
+
+
+async def test_over_a_unix_socket(tmp_path):
+    vpp = ScriptedVpp(pid=77)
+    path = str(tmp_path / "api.sock")
+    server = await asyncio.get_running_loop().create_unix_server(lambda: Session(vpp), path)
+    first = await Connection.open(unix_socket(path))
+    second = await Connection.open(unix_socket(path))
+    assert first.incarnation.source is StartSource.PROCESS
+    assert first.incarnation.same(second.incarnation)
+    vpp.on(messages.CliInband, lambda request: messages.CliInbandReply(reply=request.cmd))
+    long = "long " * 200_000
+    assert (await first.request(messages.CliInband(cmd=long))).reply == long
+    first.close()
+    second.close()
+    server.close()
+
+
+def test_errors_survive_a_copy():
+    error = pickle.loads(pickle.dumps(VppError(-170, "nat44_ed_plugin_enable_disable")))
+    assert (error.name, error.retval) == ("FEATURE_ALREADY_ENABLED", -170)
+    assert VppError(-9999, "x").name == "UNKNOWN_9999"

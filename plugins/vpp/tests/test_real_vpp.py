@@ -2,6 +2,7 @@
 """The connection and the client against real VPP."""
 
 import asyncio
+import os
 from ipaddress import ip_address
 
 import pytest
@@ -170,3 +171,40 @@ async def test_thousands_of_routes_are_pipelined(connection: Connection):
     await connection.request(messages.ControlPing())
     assert not errors
     assert connection.statistics["ip_route_add_del_v2"].count == 10_000
+
+
+@pytest.fixture
+async def namespace():
+    """The path of a network namespace that lives as long as the test, with one end of a veth named inside0."""
+    keeper = await asyncio.create_subprocess_exec("unshare", "--net", "sleep", "60", stderr=asyncio.subprocess.DEVNULL)
+    path = f"/proc/{keeper.pid}/ns/net"
+    try:
+        own = await asyncio.to_thread(os.readlink, "/proc/self/ns/net")
+        for _ in range(100):
+            if keeper.returncode is not None:
+                pytest.skip("network namespaces cannot be made here")
+            if await asyncio.to_thread(os.readlink, path) != own:
+                break
+            await asyncio.sleep(0.02)
+        made = await asyncio.create_subprocess_exec(
+            *("nsenter", f"--net={path}", "ip", "link", "add", "inside0", "type", "veth", "peer", "inside1")
+        )
+        if await made.wait() != 0:
+            pytest.skip("no veth can be made here")
+        yield path
+    finally:
+        if keeper.returncode is None:
+            keeper.kill()
+        await keeper.wait()
+
+
+@pytest.mark.netns
+async def test_vpp_lives_in_the_namespace_that_is_asked_for(namespace: str):
+    async with real_vpp(netns=namespace) as vpp:
+        connection = await Connection.open(unix_socket(vpp.api_socket))
+        await connection.request(messages.AfPacketCreateV3(host_if_name="inside0"))
+        found = await connection.dump(messages.AfPacketDump())
+        assert [one.host_if_name for one in found] == ["inside0"]
+        assert vpp.process is not None
+        assert connection.incarnation.pid == vpp.process.pid
+        connection.close()

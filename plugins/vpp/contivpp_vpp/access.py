@@ -71,12 +71,12 @@ class VppAccess:
         except (ConnectionLost, NotConnected, OSError) as error:
             raise VppUnavailable(f"the connection to VPP was lost: {error}") from error
 
-    async def gone(self, message: Request[Any], *absent: int) -> None:
-        """Send a deletion; the error numbers of `absent` mean that there is nothing to delete."""
+    async def ensure(self, message: Request[Any], *done: int) -> None:
+        """Send a request; the error numbers of `done` mean that it is so already, as for what is deleted twice."""
         try:
             await self.request(message)
         except VppError as error:
-            if error.retval not in absent:
+            if error.retval not in done:
                 raise
 
 

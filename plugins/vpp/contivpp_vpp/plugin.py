@@ -40,6 +40,7 @@ __all__ = ["REQUIRED", "VppPlugin", "plugin"]
 log = logging.getLogger(__name__)
 
 DOMAIN = "vpp"
+_SUBSCRIBED = -31  # INVALID_REGISTRATION: this connection asked for the events before
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
 
 REQUIRED = (
@@ -195,7 +196,7 @@ class VppPlugin(Plugin):
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
-                await self._access.request(m.WantInterfaceEvents(pid=os.getpid()))
+                await self._access.ensure(m.WantInterfaceEvents(pid=os.getpid()), _SUBSCRIBED)
                 await self._agent.scheduler.domain_up(DOMAIN, identity, reason)
             except Unavailable:
                 log.info("the connection to VPP was lost while it was read")

@@ -42,8 +42,7 @@ class EmbeddedPeer(asyncio.Protocol):
 def embedded() -> Connect:
     """A new embedded VPP in this process."""
     api = pytest.importorskip("embeddedvpp.api")
-    dataplane = pytest.importorskip("embeddedvpp.dataplane")
-    vpp = api.Vpp(dataplane.Dataplane())
+    vpp = api.Vpp()
     return in_memory(lambda: EmbeddedPeer(vpp, api.ApiSession))
 
 

@@ -41,7 +41,7 @@ class AddressDescriptor(FacetDescriptor[Address]):
 
     async def delete(self, item: Address, handle: int, handles: Mapping[str, Any]) -> None:
         message = SwInterfaceAddDelAddress(is_add=False, sw_if_index=handle, prefix=_prefix(item.address))
-        await self.vpp.gone(message, *NO_INTERFACE, *_ABSENT)
+        await self.vpp.ensure(message, *NO_INTERFACE, *_ABSENT)
 
     async def dump(self, known: Known) -> list[Found]:
         interfaces = {interface.handle: interface.name for interface in await self.interfaces(known)}

@@ -17,6 +17,8 @@ from contivpp_vpp.items import AfPacket, interface_key
 from contivpp_vpp.messages import AfPacketCreateV3, AfPacketDelete, AfPacketDump, AfPacketFlags
 from contivpp_vpp.values import mac_text
 
+_NOT_THERE = -11  # SYSCALL_ERROR_1: what VPP says when there is nothing on the Linux interface
+
 __all__ = ["AfPacketDescriptor"]
 
 
@@ -52,7 +54,7 @@ class AfPacketDescriptor(TaggedAfterwards[AfPacket]):
         return await self.make(item.name, mac, message, remove=remove, place=place)
 
     async def delete(self, item: AfPacket, handle: int, handles: Mapping[str, Any]) -> None:
-        await self.vpp.gone(AfPacketDelete(host_if_name=item.host_name), *NO_INTERFACE)
+        await self.vpp.ensure(AfPacketDelete(host_if_name=item.host_name), *NO_INTERFACE, _NOT_THERE)
 
     async def dump(self, known: Known) -> list[Found]:
         hosts = {each.sw_if_index: each.host_if_name for each in await self.vpp.dump(AfPacketDump())}

@@ -47,7 +47,7 @@ class InterfaceVrfDescriptor(FacetDescriptor[InterfaceVrf]):
 
     async def _set(self, index: int, vrf: int, *accepted: int) -> None:
         messages = (SwInterfaceSetTable(sw_if_index=index, is_ipv6=ipv6, vrf_id=vrf) for ipv6 in (False, True))
-        await together(*(self.vpp.gone(message, *accepted) for message in messages))
+        await together(*(self.vpp.ensure(message, *accepted) for message in messages))
 
     async def dump(self, known: Known) -> list[Found]:
         interfaces = await self.interfaces(known)

@@ -57,7 +57,7 @@ class TaggedAfterwards(InterfaceDescriptor[I]):
         try:
             await self.vpp.request(SwInterfaceTagAddDel(sw_if_index=index, tag=tag_of(name)))
         except VppError:
-            await self.vpp.gone(remove(index), *NO_INTERFACE)
+            await self.vpp.ensure(remove(index), *NO_INTERFACE)
             raise
         return index
 
@@ -73,4 +73,4 @@ class TaggedAfterwards(InterfaceDescriptor[I]):
                     f"{each.interface_name} is in VPP already, with tag {each.tag!r}: delete it there, or choose "
                     f"another instance or Linux interface for {name}"
                 )
-            await self.vpp.gone(remove(index), *NO_INTERFACE)
+            await self.vpp.ensure(remove(index), *NO_INTERFACE)

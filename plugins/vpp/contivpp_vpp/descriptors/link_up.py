@@ -47,7 +47,7 @@ class LinkUpDescriptor(FacetDescriptor[LinkUp]):
         return handle
 
     async def delete(self, item: LinkUp, handle: int, handles: Mapping[str, Any]) -> None:
-        await self.vpp.gone(SwInterfaceSetFlags(sw_if_index=handle), *NO_INTERFACE)
+        await self.vpp.ensure(SwInterfaceSetFlags(sw_if_index=handle), *NO_INTERFACE)
 
     async def dump(self, known: Known) -> list[Found]:
         believed: dict[str, LinkUp] = {}

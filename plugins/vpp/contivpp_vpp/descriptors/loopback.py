@@ -42,7 +42,7 @@ class LoopbackDescriptor(TaggedAfterwards[Loopback]):
         return await self.make(item.name, mac, message, remove=_deletion, place=place)
 
     async def delete(self, item: Loopback, handle: int, handles: Mapping[str, Any]) -> None:
-        await self.vpp.gone(_deletion(handle), *NO_INTERFACE)
+        await self.vpp.ensure(_deletion(handle), *NO_INTERFACE)
 
     async def dump(self, known: Known) -> list[Found]:
         found = []

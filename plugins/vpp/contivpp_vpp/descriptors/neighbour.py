@@ -40,7 +40,7 @@ class NeighbourDescriptor(FacetDescriptor[Neighbour]):
 
     async def delete(self, item: Neighbour, handle: int, handles: Mapping[str, Any]) -> None:
         message = IpNeighborAddDel(is_add=False, neighbor=_neighbour(item, handle))
-        await self.vpp.gone(message, *NO_INTERFACE, _NO_SUCH_ENTRY)
+        await self.vpp.ensure(message, *NO_INTERFACE, _NO_SUCH_ENTRY)
 
     async def dump(self, known: Known) -> list[Found]:
         families = (self.vpp.dump(IpNeighborDump(af=family)) for family in AddressFamily)

@@ -75,7 +75,7 @@ class RouteDescriptor(VppDescriptor[Route]):
         return await self.create(new, handles)
 
     async def delete(self, item: Route | None, handle: _Place, handles: Mapping[str, Any]) -> None:
-        await self.vpp.gone(IpRouteAddDelV2(is_add=False, route=await self._route(handle, ())), *_NO_TABLE)
+        await self.vpp.ensure(IpRouteAddDelV2(is_add=False, route=await self._route(handle, ())), *_NO_TABLE)
 
     async def _route(self, place: _Place, paths: tuple[FibPath, ...]) -> IpRouteV2:
         packed, length = prefix_parts(place.prefix)
@@ -113,10 +113,12 @@ def _question(item: Route) -> str:
 
 def _mentions(text: str, prefix: str) -> bool:
     """Tell whether the answer, which may be about a shorter prefix, is about this one and names our source."""
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        if line.split(" ", 1)[0] == prefix:
-            return any(f"src:{FIB_SOURCE_NAME} " in f"{each} " for each in lines[number + 1 :])
+    entry = ""
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            entry = line.split(" ", 1)[0]
+        elif entry == prefix and line.startswith(f"  {FIB_SOURCE_NAME} refs:"):
+            return True
     return False
 
 

@@ -36,7 +36,7 @@ class TagDescriptor(FacetDescriptor[Tag]):
         return await self.create(new, handles)
 
     async def delete(self, item: Tag, handle: int, handles: Mapping[str, Any]) -> None:
-        await self.vpp.gone(SwInterfaceTagAddDel(is_add=False, sw_if_index=handle), *NO_INTERFACE)
+        await self.vpp.ensure(SwInterfaceTagAddDel(is_add=False, sw_if_index=handle), *NO_INTERFACE)
 
     async def dump(self, known: Known) -> list[Found]:
         found = []

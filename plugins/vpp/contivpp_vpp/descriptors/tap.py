@@ -65,7 +65,7 @@ class TapDescriptor(InterfaceDescriptor[Tap]):
             raise explain_refusal(item, error) from error
 
     async def delete(self, item: Tap, handle: int, handles: Mapping[str, Any]) -> None:
-        await self.vpp.gone(TapDeleteV2(sw_if_index=handle), *NO_INTERFACE)
+        await self.vpp.ensure(TapDeleteV2(sw_if_index=handle), *NO_INTERFACE)
 
     async def dump(self, known: Known) -> list[Found]:
         taps = {each.sw_if_index: each for each in await self.vpp.dump(SwInterfaceTapV2Dump())}

@@ -37,7 +37,7 @@ class UnnumberedDescriptor(FacetDescriptor[Unnumbered]):
 
     async def delete(self, item: Unnumbered | None, handle: int, handles: Mapping[str, Any]) -> None:
         message = SwInterfaceSetUnnumbered(is_add=False, sw_if_index=handle, unnumbered_sw_if_index=handle)
-        await self.vpp.gone(message, *NO_INTERFACE)
+        await self.vpp.ensure(message, *NO_INTERFACE)
 
     async def dump(self, known: Known) -> list[Found]:
         details = await self.vpp.dump(IpUnnumberedDump())

@@ -42,7 +42,7 @@ class VrfTableDescriptor(VppDescriptor[VrfTable]):
     async def delete(self, item: VrfTable | None, handle: int, handles: Mapping[str, Any]) -> None:
         await together(
             *(
-                self.vpp.gone(IpTableAddDel(is_add=False, table=IpTable(table_id=handle, is_ip6=ipv6)), *_ABSENT)
+                self.vpp.ensure(IpTableAddDel(is_add=False, table=IpTable(table_id=handle, is_ip6=ipv6)), *_ABSENT)
                 for ipv6 in _FAMILIES
             )
         )

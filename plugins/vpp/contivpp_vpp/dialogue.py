@@ -19,7 +19,7 @@ from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, 
 from contivpp_vpp.wire import base
 from contivpp_vpp.wire.codec import codec
 from contivpp_vpp.wire.errors import MalformedMessage
-from contivpp_vpp.wire.framing import HEADER_SIZE, FrameReader, header
+from contivpp_vpp.wire.framing import FrameReader, header
 from contivpp_vpp.wire.parser import declarations
 from contivpp_vpp.wire.schema import Kind, class_name
 
@@ -337,6 +337,3 @@ class Dialogue:
             self._call(entry.answered, None, error)
         self.bytes_in_flight = 0
         self.outgoing.clear()
-
-
-__all__ = ["HEADER_SIZE", "Answered", "Counters", "Dialogue", "MessageStatistics", "answer_of"]

@@ -65,10 +65,14 @@ def bodies(draw: st.DrawFn, structure: schema.Structure, cls: type[Any]) -> Any:
             content[field.name] = draw(st.binary(min_size=size, max_size=size).filter(lambda b: len(b) == 4 or any(b)))
         else:
             content[field.name] = draw(values(field.wire))
+        for rule in structure.rules:
+            if isinstance(rule, schema.Only) and rule.field == field.name:
+                members = [structure.enumeration(field.name).value(member) for member in rule.members]
+                content[field.name] = draw(st.sampled_from(members))
     for rule in structure.rules:
         if isinstance(rule, schema.Limit):
             content[rule.field] = min(content[rule.field], 8 * len(content[rule.of]))
-        elif not content[rule.field]:
+        elif isinstance(rule, schema.Needs) and content[rule.field] == rule.none:
             content[rule.field] = 1
     return cls(**content)
 
@@ -176,6 +180,8 @@ def route(**path: Any) -> messages.IpRouteAddDelV2:
     ("message", "where"),
     [
         pytest.param(route(type=4), "obj_id: type BIER_IMP needs one", id="path type that wants an object"),
+        pytest.param(route(type=9), "sw_if_index: type INTERFACE_RX needs one", id="path type that wants an interface"),
+        pytest.param(route(proto=2, address=b""), "proto: 2 kills VPP here, only IP4, IP6", id="next hop of MPLS"),
         pytest.param(route(type=99), "type: 99 is no value", id="unknown path type"),
         pytest.param(route(flags=8), "flags: 0x8 has bits", id="unknown flag"),
         pytest.param(route(weight=256), "weight: 256 is not in", id="number too large"),

@@ -130,14 +130,17 @@ def _array(array: schema.Array, structure: schema.Structure, value: Any, where: 
                 yield f"{where}: {len(value)} elements, at most {most} can be counted"
 
 
-def _rule(structure: schema.Structure, rule: schema.Needs | schema.Limit, value: Any, path: str) -> Iterator[str]:
+def _rule(structure: schema.Structure, rule: schema.Rule, value: Any, path: str) -> Iterator[str]:
     match rule:
-        case schema.Needs(field=field, discriminator=discriminator, members=members):
-            enumeration = next(f.wire for f in structure.fields if f.name == discriminator)
-            assert isinstance(enumeration, schema.Enumeration)
+        case schema.Needs(field=field, discriminator=discriminator, members=members, none=none):
+            enumeration = structure.enumeration(discriminator)
             for member in members:
-                if getattr(value, discriminator) == enumeration.value(member) and not getattr(value, field):
-                    yield f"{path}{field}: {discriminator} {member} needs one, 0 is none"
+                if getattr(value, discriminator) == enumeration.value(member) and getattr(value, field) == none:
+                    yield f"{path}{field}: {discriminator} {member} needs one, {none:#x} is none"
+        case schema.Only(field=field, members=members):
+            enumeration = structure.enumeration(field)
+            if getattr(value, field) not in {enumeration.value(member) for member in members}:
+                yield f"{path}{field}: {getattr(value, field)!r} kills VPP here, only {', '.join(members)} may be sent"
         case schema.Limit(field=field, of=of):
             number, raw = getattr(value, field), getattr(value, of)
             if isinstance(number, int) and isinstance(raw, bytes) and number > 8 * len(raw):

@@ -102,13 +102,15 @@ class _Encoder(_Source):
         for rule in structure.rules:
             self._rule(structure, rule, names)
 
-    def _rule(self, structure: schema.Structure, rule: schema.Needs | schema.Limit, names: dict[str, str]) -> None:
+    def _rule(self, structure: schema.Structure, rule: schema.Rule, names: dict[str, str]) -> None:
         match rule:
-            case schema.Needs(field=field, discriminator=discriminator, members=members):
-                enumeration = next(f.wire for f in structure.fields if f.name == discriminator)
-                assert isinstance(enumeration, schema.Enumeration)
+            case schema.Needs(field=field, discriminator=discriminator, members=members, none=none):
+                enumeration = structure.enumeration(discriminator)
                 values = self.constant(frozenset(enumeration.value(member) for member in members))
-                self._refuse_if(f"{names[discriminator]} in {values} and not {names[field]}")
+                self._refuse_if(f"{names[discriminator]} in {values} and {names[field]} == {none}")
+            case schema.Only(field=field, members=members):
+                values = self.constant(frozenset(structure.enumeration(field).value(member) for member in members))
+                self._refuse_if(f"{names[field]} not in {values}")
             case schema.Limit(field=field, of=of):
                 self._refuse_if(f"{names[field]} > 8 * len({names[of]})")
 

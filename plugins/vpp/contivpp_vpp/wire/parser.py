@@ -13,10 +13,13 @@ comment.
 
 A field is `name: WIRE`, or `name: WIRE = default`. Wire forms: u8 … i64, f64, bool, `string[64]`, `string`
 (of any length), a declared name, `u8[6]` (bytes), `X[4]` (exactly four), `X[n]` (counted by the field n
-before it), `X[16 by n]` (sixteen on the wire, n in use), `U by field` (union). Two rules can follow: `needs
-FIELD when FIELD is MEMBER, MEMBER` and `limit FIELD to bits of FIELD`. The number, client index, context and
-return value that every message begins with are not written down; `without client_index`, `with client_index`
-and `retval as NAME` after the CRC say where a message deviates.
+before it), `X[16 by n]` (sixteen on the wire, n in use), `U by field` (union).
+
+Rules can follow, for what VPP does not check itself: `needs FIELD when FIELD is MEMBER, MEMBER` (the field must not
+be its default then), `only FIELD is MEMBER, MEMBER`, and `limit FIELD to bits of FIELD`.
+
+The number, client index, context and return value that every message begins with are not written down; `without
+client_index`, `with client_index` and `retval as NAME` after the CRC say where a message deviates.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from contivpp_vpp.wire import schema
 from contivpp_vpp.wire.schema import Kind
 
 _RULE_NEEDS = re.compile(r"needs (\w+) when (\w+) is ([\w, ]+)$")
+_RULE_ONLY = re.compile(r"only (\w+) is ([\w, ]+)$")
 _RULE_LIMIT = re.compile(r"limit (\w+) to bits of (\w+)$")
 _ARRAY = re.compile(r"(\w+)\[(?:(\d+)|(\w+)|(\d+) by (\w+))\]$")
 _MESSAGE = re.compile(
@@ -104,11 +108,13 @@ class Declarations:
 
     def _structure(self, name: str, lines: list[str]) -> schema.Structure:
         fields: dict[str, schema.Field] = {}
-        rules: list[schema.Needs | schema.Limit] = []
+        rules: list[schema.Rule] = []
         for line in lines:
             if match := _RULE_NEEDS.match(line):
-                members = tuple(member.strip() for member in match[3].split(","))
-                rules.append(schema.Needs(match[1], match[2], members))
+                none = int(fields[match[1]].default or "0", 0)
+                rules.append(schema.Needs(match[1], match[2], _members(match[3]), none))
+            elif match := _RULE_ONLY.match(line):
+                rules.append(schema.Only(match[1], _members(match[2])))
             elif match := _RULE_LIMIT.match(line):
                 rules.append(schema.Limit(match[1], match[2]))
             else:
@@ -162,6 +168,10 @@ class Declarations:
         if not isinstance(wire, schema.Bytes):
             raise DeclarationError(f"arms of a union are bytes, {text} is not")
         return wire.size
+
+
+def _members(text: str) -> tuple[str, ...]:
+    return tuple(member.strip() for member in text.split(","))
 
 
 def _collapse(structure: schema.Structure) -> schema.Structure | schema.Address:

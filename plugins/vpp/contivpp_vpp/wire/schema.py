@@ -108,10 +108,19 @@ class Array:
 
 @dataclass(frozen=True)
 class Needs:
-    """A rule: `field` must not be 0 when `discriminator` has one of the values."""
+    """A rule: `field` must not be `none` (its default) when `discriminator` has one of the values."""
 
     field: str
     discriminator: str
+    members: tuple[str, ...]
+    none: int
+
+
+@dataclass(frozen=True)
+class Only:
+    """A rule: of an enumeration's values VPP stands only these here."""
+
+    field: str
     members: tuple[str, ...]
 
 
@@ -138,13 +147,21 @@ class Structure:
 
     name: str
     fields: tuple[Field, ...]
-    rules: tuple[Needs | Limit, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    def enumeration(self, name: str) -> Enumeration:
+        """The enumeration of a field that a rule names."""
+        for field in self.fields:
+            if field.name == name and isinstance(field.wire, Enumeration):
+                return field.wire
+        raise ValueError(f"{self.name}: {name} is no enumeration")
 
     def hidden(self) -> set[str]:
         """Counters: on the wire, but not in the class."""
         return {field.wire.counter for field in self.fields if isinstance(field.wire, Array) and field.wire.counter}
 
 
+Rule = Needs | Only | Limit
 Wire = Scalar | Bool | Float | Text | Enumeration | Bytes | Choice | Address | Array | Structure
 
 

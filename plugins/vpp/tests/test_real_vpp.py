@@ -15,6 +15,7 @@ from contivpp_vpp.incarnation import StartSource
 from contivpp_vpp.stats import StatisticsSegment, StatisticsUnavailable
 from contivpp_vpp.testing import RealVpp, real_vpp
 from contivpp_vpp.transports import unix_socket
+from contivpp_vpp.wire.errors import InvalidMessage
 
 pytestmark = pytest.mark.realvpp
 
@@ -208,3 +209,30 @@ async def test_vpp_lives_in_the_namespace_that_is_asked_for(namespace: str):
         assert vpp.process is not None
         assert connection.incarnation.pid == vpp.process.pid
         connection.close()
+
+
+@pytest.mark.parametrize("proto", [messages.FibPathNhProto.IP4, messages.FibPathNhProto.IP6])
+async def test_no_path_that_is_let_through_ends_vpp(connection: Connection, proto: messages.FibPathNhProto):
+    index = await loopback(connection)
+    six = proto is messages.FibPathNhProto.IP6
+    address = ip_address("2001:db8::" if six else "10.9.0.0").packed
+    prefix = messages.Prefix(address=address, len=32 if six else 16)
+    refused = set()
+    for kind in messages.FibPathType:
+        for interface in (0xFFFFFFFF, index):
+            path = messages.FibPath(type=kind, proto=proto, sw_if_index=interface, address=b"")
+            route = messages.IpRouteV2(src=12, prefix=prefix, paths=(path,))
+            for is_add in (True, False):
+                try:
+                    await connection.request(messages.IpRouteAddDelV2(is_add=is_add, route=route))
+                except InvalidMessage:
+                    refused.add((kind.name, interface == index))
+                except VppError:
+                    assert kind is messages.FibPathType.CLASSIFY, "only this one names what VPP looks up itself"
+    assert refused == {
+        *(("UDP_ENCAP", known) for known in (False, True)),
+        *(("BIER_IMP", known) for known in (False, True)),
+        ("DVR", False),
+        ("INTERFACE_RX", False),
+    }
+    await connection.request(messages.ControlPing())

@@ -80,13 +80,14 @@ class VppPlugin(Plugin):
         return self._client
 
     async def tap_support(self) -> TapSupport:
-        """Tell whether this VPP can make TAPs; tried once for each VPP. Raises NotConnected without a VPP."""
+        """Tell whether this VPP can make TAPs; tried once for each VPP. Raises VppConnectionError without a VPP."""
         assert self._agent is not None
         incarnation = self.client.connection.incarnation
         if known := recall(self._agent.ledger, incarnation):
             return known
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._try_tap(incarnation), name="vpp tap probe")
+            self._probe.add_done_callback(lambda task: task.cancelled() or task.exception())  # maybe nobody waits
         return await asyncio.shield(self._probe)  # it goes to its end, whoever gives up: the TAP must go again
 
     async def _try_tap(self, incarnation: Incarnation) -> TapSupport:

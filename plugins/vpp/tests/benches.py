@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of descriptors and plugin share: a VPP of either kind, and a bench that applies items without a scheduler."""
+"""What the tests of descriptors and plugin share: a VPP of either kind, and a bench that applies items one by one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
 from contivpp_core.items import AnyDescriptor, Found, Item, Known
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.connection import Connection

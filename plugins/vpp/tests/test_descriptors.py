@@ -9,6 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
+
 from contivpp_core.items import Item, Outcome
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import ForeignObject
@@ -52,7 +53,12 @@ CASES: list[tuple[str, tuple[Item, ...], Item, Item | None]] = [
     ("tag", (LOCAL,), Tag(interface="local", tag="ours to mark"), Tag(interface="local", tag="other")),
     ("link up", (A,), LinkUp(interface="a"), LinkUp(interface="a", requires=("vpp/vrf/7",))),
     ("vrf", (), RED, VrfTable(vrf=7, label="blue")),
-    ("interface vrf", (A, RED, VrfTable(vrf=8)), InterfaceVrf(interface="a", vrf=7), InterfaceVrf(interface="a", vrf=8)),
+    (
+        "interface vrf",
+        (A, RED, VrfTable(vrf=8)),
+        InterfaceVrf(interface="a", vrf=7),
+        InterfaceVrf(interface="a", vrf=8),
+    ),
     ("address", (A,), Address(interface="a", address="10.1.1.1/24"), None),
     ("address v6", (A,), Address(interface="a", address="2001:DB8::1/64"), None),
     (
@@ -85,7 +91,10 @@ CASES: list[tuple[str, tuple[Item, ...], Item, Item | None]] = [
     (
         "route of two ways",
         A_UP,
-        Route(prefix="10.2.0.0/16", paths=(Path(interface="a", next_hop=VIA), Path(interface="a", next_hop="10.9.0.3"))),
+        Route(
+            prefix="10.2.0.0/16",
+            paths=(Path(interface="a", next_hop=VIA), Path(interface="a", next_hop="10.9.0.3", weight=2)),
+        ),
         Route(prefix="10.2.0.0/16", paths=(Path(kind="drop"),)),
     ),
     (
@@ -245,11 +254,33 @@ async def test_a_shadowed_route_is_found() -> None:
         assert await bench.dump("vpp/route") == {}
 
 
+class Refusing:
+    """A client whose VPP refuses to tag."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.dump = client.dump
+
+    async def request(self, message: Any) -> Any:
+        if isinstance(message, m.SwInterfaceTagAddDel):
+            raise VppError(-1, message.MESSAGE)
+        return await self.client.request(message)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_an_interface_that_cannot_be_tagged_is_not_left_behind(backend: str) -> None:
+    async with a_bench(backend) as bench:
+        bench.descriptors["vpp/loopback"].vpp.client = Refusing(bench.connection)
+        with pytest.raises(VppError, match="sw_interface_tag_add_del"):
+            await bench.create(A)
+        names = {each.interface_name for each in await bench.connection.dump(m.SwInterfaceDump())}
+        assert names == {"local0"}
+
+
 @pytest.mark.realvpp
+@pytest.mark.skipif(FilePath("/dev/vhost-net").exists(), reason="this host has vhost-net")
 async def test_a_tap_that_vpp_cannot_make_waits_for_a_change() -> None:
     async with a_bench("real") as bench:
-        if FilePath("/dev/vhost-net").exists():
-            pytest.skip("this host has vhost-net")
         with pytest.raises(Exception, match="use AF_PACKET") as refusal:
             await bench.create(Tap(name="t", host_name="t0"))
         assert bench.descriptors["vpp/tap"].classify(refusal.value) is Outcome.CHANGE

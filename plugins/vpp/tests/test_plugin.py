@@ -10,12 +10,14 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+
 from contivpp_core.agent import Agent
-from contivpp_core.items import Item
+from contivpp_core.items import Descriptor, Found, Item, Known
 from contivpp_core.ledger import Ledger
+from contivpp_core.namespaces import Namespace
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import Record, Table
 from contivpp_core.state import Put, Ready
@@ -34,6 +36,7 @@ from contivpp_vpp.items import (
     Neighbour,
     Path,
     Route,
+    Tap,
     Unnumbered,
     VrfTable,
 )
@@ -50,12 +53,45 @@ benches = sys.modules.setdefault("vpp_benches", importlib.util.module_from_spec(
 _spec.loader.exec_module(benches)
 BACKENDS, a_vpp = benches.BACKENDS, benches.a_vpp
 
+HAS_VHOST = FilePath("/dev/vhost-net").exists()
 KINDS = [each.kind for each in all_descriptors(VppAccess())]
 READS = {
-    "control_ping", "show_version", "cli_inband", "want_interface_events", "sw_interface_dump", "sw_interface_get_table",
+    "control_ping", "show_version", "cli_inband", "want_interface_events", "sw_interface_dump",
+    "sw_interface_get_table",
     "sw_interface_tap_v2_dump", "af_packet_dump", "ip_table_dump", "ip_route_v2_dump", "ip_address_dump",
     "ip_unnumbered_dump", "fib_source_dump", "ip_neighbor_dump",
 }  # fmt: skip
+
+
+class PodLink(Item, frozen=True, kw_only=True):
+    """A Linux interface that is there."""
+
+    kind: ClassVar[str] = "linux/veth"
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"linux/veth/host/{self.name}"
+
+
+class PodLinkDescriptor(Descriptor[PodLink]):
+    """The Linux plugin's part, as far as VPP's items depend on it."""
+
+    kind: ClassVar[str] = PodLink.kind
+    item: ClassVar[type[Item]] = PodLink
+    domain: ClassVar[str] = "linux"
+
+    def provides(self, item: PodLink) -> Iterable[str]:
+        return (f"linux/link/host/{item.name}",)
+
+    async def dump(self, known: Known) -> list[Found]:
+        return [Found(item.key, item, 1) for item in known.items(self.kind)]
+
+    async def create(self, item: PodLink, handles: Any) -> int:
+        return 1
+
+    async def delete(self, item: PodLink, handle: Any, handles: Any) -> None:
+        """It stays."""
 
 
 class Wanted(Record, frozen=True, kw_only=True):
@@ -73,7 +109,7 @@ class WantedRenderer:
     name = "test"
     table = WANTED.name
     reads: frozenset[str] = frozenset()
-    produces = frozenset(KINDS)
+    produces = frozenset([*KINDS, PodLink.kind])
     derives: frozenset[str] = frozenset()
 
     def render(self, view: Any, key: str) -> Iterable[Item | Record]:
@@ -95,6 +131,13 @@ class Listener(Plugin):
         return [WANTED]
 
     @hookimpl
+    def descriptors(self, agent: Agent) -> Iterable[Any]:
+        return [PodLinkDescriptor()]
+
+    async def start(self, agent: Agent) -> None:
+        await agent.scheduler.domain_up("linux", "boot")
+
+    @hookimpl
     def renderers(self, agent: Agent) -> Iterable[Any]:
         return [WantedRenderer()]
 
@@ -108,7 +151,8 @@ class Listener(Plugin):
 
     @hookimpl
     def resync_done(self, event: Any) -> None:
-        self.told.append("resynced")
+        if event.domain == "vpp":
+            self.told.append("resynced")
 
 
 class Node:
@@ -356,7 +400,7 @@ async def test_the_tap_probe_is_done_once_and_leaves_nothing() -> None:
             await node.vpp.client.wait_connected()
             first, second = await asyncio.gather(node.vpp.tap_support(), node.vpp.tap_support())
             assert first == second
-            if not FilePath("/dev/vhost-net").exists():
+            if not HAS_VHOST:
                 assert not first.usable
                 assert "use AF_PACKET" in first.reason
             assert node.vpp.client.connection.statistics["tap_create_v3"].count == 1
@@ -388,6 +432,47 @@ async def own_network() -> AsyncIterator[str]:
 async def run(namespace: str, *command: str) -> None:
     process = await asyncio.create_subprocess_exec("nsenter", f"--net={namespace}", *command)
     assert await process.wait() == 0
+
+
+@pytest.mark.netns
+async def test_a_tap_in_a_pods_namespace(own_network: str) -> None:
+    if not FilePath("/dev/net/tun").exists():
+        pytest.skip("needs /dev/net/tun")
+    status = FilePath(own_network).stat()
+    namespace = Namespace(own_network, status.st_dev, status.st_ino)
+    item = Tap(name="pod3", host_name="eth0", namespace=namespace, host_mac="02:FE:00:00:00:03", host_mtu=1400)
+    async with benches.a_bench("embedded") as bench:
+        await bench.create(item)
+        found = (await bench.dump(item.kind))[item.key]
+        assert bench.descriptors[item.kind].equal(item, found.item)
+        assert found.handle == bench.handles[item.key]
+        assert found.item.namespace == namespace
+        await run(own_network, "ip", "link", "show", "eth0")
+        await bench.delete(item)
+        await bench.delete(item)
+        assert await bench.dump(item.kind) == {}
+
+
+@pytest.mark.netns
+@pytest.mark.realvpp
+async def test_a_pod_over_af_packet_outlives_vpp(own_network: str) -> None:
+    await run(own_network, "ip", "link", "add", "pod2", "type", "veth", "peer", "name", "eth0")
+    link = PodLink(name="pod2")
+    items: list[Item] = [
+        link,
+        AfPacket(name="pod2", host_name="pod2", mac="02:fe:00:00:00:02"),
+        *(item for item in pods(1) if not isinstance(item, Mac) and item.key != "vpp/loopback/pod2"),
+    ]
+    async with real_vpp(netns=own_network) as vpp, a_node(unix_socket(vpp.api_socket), items) as node:
+        await node.applied(items)
+        await vpp.kill()
+        await node.until(lambda: node.scheduler.domain_state()["vpp"] != "")
+        await vpp.start()
+        await node.until(lambda: node.listener.told.count("resynced") == 2)
+        await node.applied(items)
+        await node.scheduler.settled()
+        assert await node.scheduler.check("vpp/afpacket") == {}
+        assert len(await node.vpp.client.connection.dump(m.AfPacketDump())) == 1
 
 
 @pytest.mark.netns

@@ -115,7 +115,7 @@ def _mentions(text: str, prefix: str) -> bool:
     """Tell whether the answer, which may be about a shorter prefix, is about this one and names our source."""
     entry = ""
     for line in text.splitlines():
-        if not line.startswith(" "):
+        if line and not line.startswith(" "):
             entry = line.split(" ", 1)[0]
         elif entry == prefix and line.startswith(f"  {FIB_SOURCE_NAME} refs:"):
             return True

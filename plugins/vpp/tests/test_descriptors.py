@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -33,12 +31,7 @@ from contivpp_vpp.items import (
 )
 from contivpp_vpp.values import tag_of
 
-_spec = importlib.util.spec_from_file_location("vpp_benches", FilePath(__file__).with_name("benches.py"))
-assert _spec is not None
-assert _spec.loader is not None
-benches = sys.modules.setdefault("vpp_benches", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(benches)
-BACKENDS, a_bench = benches.BACKENDS, benches.a_bench
+from .benches import BACKENDS, Bench, a_bench
 
 A = Loopback(name="a", instance=10, mac="02:00:00:00:00:0a")
 B = Loopback(name="b", instance=11)
@@ -188,7 +181,7 @@ async def test_the_fib_source_is_registered_once(backend: str) -> None:
     async with a_bench(backend) as bench:
         route = Route(prefix="10.2.0.0/16", paths=(Path(kind="drop"),))
         await bench.create(route)
-        again = benches.Bench(bench.connection)
+        again = Bench(bench.connection)
         assert (await again.dump("vpp/route"))[route.key].item == route
         await again.create(Route(prefix="10.3.0.0/16", paths=(Path(kind="drop"),)))
         sources = [each.src.name for each in await bench.connection.dump(m.FibSourceDump())]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TAP and AF_PACKET interfaces with Linux ends in namespaces of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path as FilePath
+
+import pytest
+
+from contivpp_core.items import Item
+from contivpp_core.namespaces import Namespace
+from contivpp_vpp import messages as m
+from contivpp_vpp.connection import Connection
+from contivpp_vpp.items import (
+    AfPacket,
+    LinkUp,
+    Mac,
+    Tap,
+)
+from contivpp_vpp.testing import real_vpp
+from contivpp_vpp.transports import unix_socket
+
+from .benches import Bench, a_bench
+from .nodes import PodLink, a_node, pods
+
+
+@pytest.fixture
+async def own_network() -> AsyncIterator[str]:
+    """A network namespace of its own; its path."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for a network namespace")
+    keeper = await asyncio.create_subprocess_exec(
+        "unshare", "--net", "sh", "-c", "echo ready; exec sleep 60", stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert keeper.stdout is not None
+        assert await asyncio.wait_for(keeper.stdout.readline(), 5) == b"ready\n"
+        yield f"/proc/{keeper.pid}/ns/net"
+    finally:
+        keeper.kill()
+        await keeper.wait()
+
+
+async def run(namespace: str, *command: str) -> None:
+    process = await asyncio.create_subprocess_exec("nsenter", f"--net={namespace}", *command)
+    assert await process.wait() == 0
+
+
+@pytest.mark.netns
+@pytest.mark.skipif(not FilePath("/dev/net/tun").exists(), reason="needs /dev/net/tun")
+async def test_a_tap_in_a_pods_namespace(own_network: str) -> None:
+    status = os.stat(own_network)
+    namespace = Namespace(own_network, status.st_dev, status.st_ino)
+    item = Tap(name="pod3", host_name="eth0", namespace=namespace, host_mac="02:FE:00:00:00:03", host_mtu=1400)
+    async with a_bench("embedded") as bench:
+        await bench.create(item)
+        found = (await bench.dump(item.kind))[item.key]
+        assert bench.descriptors[item.kind].equal(item, found.item)
+        assert found.handle == bench.handles[item.key]
+        assert found.item.namespace == namespace
+        await run(own_network, "ip", "link", "show", "eth0")
+        await bench.delete(item)
+        await bench.delete(item)
+        assert await bench.dump(item.kind) == {}
+
+
+@pytest.mark.netns
+@pytest.mark.realvpp
+async def test_a_pod_over_af_packet_outlives_vpp(own_network: str) -> None:
+    await run(own_network, "ip", "link", "add", "pod2", "type", "veth", "peer", "name", "eth0")
+    link = PodLink(name="pod2")
+    items: list[Item] = [
+        link,
+        AfPacket(name="pod2", host_name="pod2", mac="02:fe:00:00:00:02"),
+        *(item for item in pods(1) if not isinstance(item, Mac) and item.key != "vpp/loopback/pod2"),
+    ]
+    async with real_vpp(netns=own_network) as vpp, a_node(unix_socket(vpp.api_socket), items) as node:
+        await node.applied(items)
+        await vpp.kill()
+        await node.until(lambda: node.scheduler.domain_state()["vpp"] != "")
+        await vpp.start()
+        await node.until(lambda: node.listener.told.count("resynced") == 2)
+        await node.applied(items)
+        await node.scheduler.settled()
+        assert await node.scheduler.check("vpp/afpacket") == {}
+        assert len(await node.vpp.client.connection.dump(m.AfPacketDump())) == 1
+
+
+@pytest.mark.netns
+@pytest.mark.realvpp
+async def test_af_packet_over_a_veth(own_network: str) -> None:
+    await run(own_network, "ip", "link", "add", "pod2", "type", "veth", "peer", "name", "eth0")
+    item = AfPacket(name="pod2", host_name="pod2", mac="02:FE:00:00:00:02")
+    async with real_vpp(netns=own_network) as vpp:
+        connection = await Connection.open(unix_socket(vpp.api_socket))
+        bench = Bench(connection)
+        await bench.create(item)
+        assert (await bench.dump(item.kind))[item.key].item == item
+        await bench.create(LinkUp(interface="pod2"))
+        handle = bench.handles[item.key]
+        await bench.create(item)  # its answer was lost: what is there is ours, and replaced
+        assert list(await bench.dump(item.kind)) == [item.key]
+        await bench.delete(item)
+        await bench.delete(item)
+        assert await bench.dump(item.kind) == {}
+        foreign = await connection.request(m.AfPacketCreateV3(host_if_name="pod2"))
+        with pytest.raises(Exception, match="in VPP already"):
+            await bench.create(item)
+        assert foreign.sw_if_index == handle
+        with pytest.raises(Exception, match="INVALID_INTERFACE"):
+            await bench.create(AfPacket(name="nothing", host_name="nothing"))
+        connection.close()

@@ -4,7 +4,7 @@
 The scheduler begins the operations of many items in one turn of the event loop; a pod has about ten in its namespace.
 Entering a namespace and changing threads costs more than most operations, so they are collected and sent together at
 the end of the turn; each still has its own result. While a namespace's call runs, the next operations for it gather:
-calls for one namespace never overtake each other.
+calls for one namespace never overtake each other. Work that reads and then writes has the namespace for itself.
 
 Within a batch, operations stand in the order in which the kernel wants them: see `Phase`.
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from contivpp_core.namespaces import Namespace
 from contivpp_linux.errors import NamespaceVanished
@@ -26,6 +26,7 @@ from contivpp_linux.kernel.values import NetworkNamespace
 __all__ = ["Batcher", "Phase", "Results", "reference"]
 
 Results = list[KernelError | None]
+Result = TypeVar("Result")
 
 
 class Phase(enum.IntEnum):
@@ -60,7 +61,7 @@ class Batcher:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._waiting: dict[Namespace, list[_Request]] = {}
-        self._busy: dict[Namespace, asyncio.Task[None]] = {}
+        self._busy: dict[Namespace, asyncio.Task[Any]] = {}
         self._scheduled = False
 
     async def apply(self, namespace: Namespace, operations: Sequence[Operation], *, phase: Phase) -> Results:
@@ -75,6 +76,13 @@ class Batcher:
             self._scheduled = True
             loop.call_soon(self._flush)
         return await done
+
+    async def alone(self, namespace: Namespace, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do work while no batch goes to the namespace; the work asks the kernel itself."""
+        while running := self._busy.get(namespace):
+            await asyncio.wait((running,))
+        task = self._busy[namespace] = asyncio.get_running_loop().create_task(self._work(namespace, work))
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Wait for the calls that run; what still waits is never sent."""
@@ -111,9 +119,20 @@ class Batcher:
                     request.done.set_result(results[begin:end])
                 begin = end
         finally:
-            del self._busy[namespace]
-            if namespace in self._waiting:
-                self._send(namespace)
+            self._next(namespace)
+
+    async def _work(self, namespace: Namespace, work: Callable[[], Awaitable[Result]]) -> Result:
+        try:
+            return await work()
+        except (NamespaceGone, NotANamespace) as error:
+            raise NamespaceVanished(namespace, str(error)) from None
+        finally:
+            self._next(namespace)
+
+    def _next(self, namespace: Namespace) -> None:
+        del self._busy[namespace]
+        if namespace in self._waiting:
+            self._send(namespace)
 
     def _refuse(self, requests: list[_Request], error: Exception) -> None:
         for request in requests:

@@ -26,6 +26,8 @@ __all__ = ["Edge", "Listings", "or_gone"]
 
 Result = TypeVar("Result")
 
+_NOT_STARTED = "the linux plugin is not started: nothing can be asked of the kernel"
+
 
 async def or_gone(listing: Awaitable[Result], default: Result) -> Result:
     """Return what a namespace holds, or the default if it is gone."""
@@ -90,14 +92,21 @@ class Edge:
     def kernel(self) -> Kernel:
         """The kernel; only between `open` and `close`."""
         if self._kernel is None:
-            raise ContivError("the linux plugin is not started: nothing can be asked of the kernel")
+            raise ContivError(_NOT_STARTED)
         return self._kernel
 
     async def apply(self, namespace: Namespace, *operations: Operation, phase: Phase) -> Results:
         """Run operations together with what else is asked of the namespace now; return each one's result."""
+        return await self._open_batcher().apply(namespace, operations, phase=phase)
+
+    async def alone(self, namespace: Namespace, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do work on the kernel while nothing else is sent to the namespace."""
+        return await self._open_batcher().alone(namespace, work)
+
+    def _open_batcher(self) -> Batcher:
         if self._batcher is None:
-            raise ContivError("the linux plugin is not started: nothing can be asked of the kernel")
-        return await self._batcher.apply(namespace, operations, phase=phase)
+            raise ContivError(_NOT_STARTED)
+        return self._batcher
 
     def listings(self, known: Known) -> Listings:
         """Return the listings of the resync that `known` belongs to."""

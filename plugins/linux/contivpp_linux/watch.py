@@ -99,6 +99,7 @@ class LinkGuard:
                     await self._one(kind)
         finally:
             self._task = None
+            self._scheduler.pump()  # who waits for quiet is told: a check that finds nothing wakes nobody
 
     async def _one(self, kind: str) -> None:
         if self._scheduler.domain_state().get("linux", "unknown"):

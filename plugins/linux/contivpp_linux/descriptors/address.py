@@ -2,22 +2,27 @@
 """Addresses of links.
 
 The kernel's own (link-local, autoconfigured, those of `lo`) are not ours; every other address of a link of ours is.
-When a link goes down, its IPv4 addresses stay and its IPv6 addresses go.
+When a link goes down, its IPv4 addresses stay and its IPv6 addresses go. When a link loses its last IPv4 address, it
+loses its IPv4 routes and neighbours, too; those that do not stand on the address are told anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 from typing import Any, ClassVar
 
 from contivpp_core.items import Dependency, Found, Known
 from contivpp_core.namespaces import HOST
-from contivpp_linux.batcher import Phase
+from contivpp_linux.batcher import Phase, reference
 from contivpp_linux.descriptors.base import LinuxDescriptor, inside, inside_up, read_all
+from contivpp_linux.descriptors.route import is_ours
+from contivpp_linux.errors import NamespaceVanished
 from contivpp_linux.items import Address, source_key
 from contivpp_linux.kernel import values
-from contivpp_linux.kernel.operations import Delete, Replace
+from contivpp_linux.kernel.operations import Add, Delete, Replace
+from contivpp_linux.kernel.protocol import raise_errors
 
 __all__ = ["AddressDescriptor"]
 
@@ -43,8 +48,25 @@ class AddressDescriptor(LinuxDescriptor[Address]):
         await self._set(item.namespace, Replace(_value(item)), phase=Phase.ADDRESS)
 
     async def delete(self, item: Address, handle: Any, handles: Mapping[str, Any]) -> None:
-        """Remove the address."""
-        await self._unset(item.namespace, Delete(_value(item)))
+        """Remove the address, and nothing else."""
+        if ":" in item.address:
+            await self._unset(item.namespace, Delete(_value(item)))
+            return
+        with contextlib.suppress(NamespaceVanished):
+            await self._edge.alone(item.namespace, lambda: self._remove(item))
+
+    async def _remove(self, item: Address) -> None:
+        kernel, namespace, value = self._edge.kernel, reference(item.namespace), _value(item)
+        kept: list[values.Route | values.Neighbour] = []
+        for route in await kernel.routes(namespace):
+            if route.link == item.link and route.source != value.address.ip and is_ours(route):
+                kept.append(route)
+        for neighbour in await kernel.neighbours(namespace):
+            if neighbour.link == item.link and neighbour.address.version == 4:
+                kept.append(neighbour)
+        removed, *told = await kernel.apply(namespace, [Delete(value), *map(Add, kept)])
+        raise_errors([removed], absent_is_done=True)
+        raise_errors((error for error in told if error is None or not error.exists), absent_is_done=True)
 
     async def dump(self, known: Known) -> list[Found]:
         """Find the wanted addresses, and all others of links of ours."""

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from contivpp_core.items import Dependency, Found, Known
 from contivpp_linux.batcher import Phase, reference
 from contivpp_linux.descriptors.base import LinuxDescriptor, check_mac, inside, read_all
-from contivpp_linux.edge import or_gone
 from contivpp_linux.items import Mac
 from contivpp_linux.kernel.operations import Replace, SetLink
+from contivpp_linux.kernel.protocol import raise_errors
 
 __all__ = ["MacDescriptor"]
 
@@ -41,10 +41,13 @@ class MacDescriptor(LinuxDescriptor[Mac]):
     async def update(self, old: Mac, new: Mac, handle: Any, handles: Mapping[str, Any]) -> None:
         """Set the new one, and keep the neighbours."""
         check_mac(new.mac)
-        listing = await or_gone(self._edge.kernel.neighbours(reference(new.namespace)), [])
-        neighbours = [Replace(neighbour) for neighbour in listing if neighbour.link == new.link]
-        change = SetLink(link=new.link, mac=new.mac)
-        await self._set(new.namespace, change, *neighbours, phase=Phase.SETTING)
+        await self._edge.alone(new.namespace, lambda: self._change(new))
+
+    async def _change(self, item: Mac) -> None:
+        kernel, namespace = self._edge.kernel, reference(item.namespace)
+        neighbours = [n for n in await kernel.neighbours(namespace) if n.link == item.link]
+        change = SetLink(link=item.link, mac=item.mac)
+        raise_errors(await kernel.apply(namespace, [change, *map(Replace, neighbours)]))
 
     async def delete(self, item: Mac, handle: Any, handles: Mapping[str, Any]) -> None:
         """Leave it as it is."""

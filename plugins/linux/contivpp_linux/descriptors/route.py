@@ -21,7 +21,7 @@ from contivpp_linux.items import Route, source_key
 from contivpp_linux.kernel import values
 from contivpp_linux.kernel.operations import Add, Delete, Replace
 
-__all__ = ["RouteDescriptor"]
+__all__ = ["RouteDescriptor", "is_ours"]
 
 _IPV6_METRIC = 1024  # what the kernel takes for 0
 
@@ -56,7 +56,7 @@ class RouteDescriptor(LinuxDescriptor[Route]):
         if not error.exists:
             raise error
         for there in await self._edge.kernel.routes(reference(item.namespace)):
-            if _same_place(there, value) and not _is_ours(there):
+            if _same_place(there, value) and not is_ours(there):
                 raise ForeignObject(
                     f"a route to {item.destination} that is not of this agent (protocol {there.protocol}, "
                     f"link {there.link}) is there already; it is left alone"
@@ -80,7 +80,7 @@ class RouteDescriptor(LinuxDescriptor[Route]):
             if route.link is None or route.table != values.TABLE_MAIN or route.type != values.RouteType.UNICAST:
                 continue
             item = _item(namespace, route, wanted)
-            ours = _is_ours(route)
+            ours = is_ours(route)
             if ours or (item.key in wanted and item.key not in found):
                 found[item.key] = Found(item.key, item, ours=ours)
         return list(found.values())
@@ -126,7 +126,8 @@ def _without_scope(item: Route) -> tuple[object, ...]:
     return tuple(getattr(item, name) for name in item.__struct_fields__ if name != "scope")
 
 
-def _is_ours(route: values.Route) -> bool:
+def is_ours(route: values.Route) -> bool:
+    """Tell whether this agent made a route."""
     return route.protocol == values.OWN_PROTOCOL
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every kind on both kernels: made, found, changed, removed, each twice; namespaces that go or are replaced; orphans."""
+"""Every kind on both kernels: made, found, changed, removed, each twice; namespaces that go; orphans; others."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel as one agent sees it: the same for all, until the agent is dead."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+
+from contivpp_linux.kernel.errors import KernelError
+from contivpp_linux.kernel.operations import Operation
+from contivpp_linux.kernel.protocol import Kernel
+from contivpp_linux.kernel.values import (
+    Address,
+    Link,
+    LinkEvent,
+    Namespace,
+    Neighbour,
+    NetworkNamespace,
+    Offload,
+    Route,
+)
+
+__all__ = ["KernelGate"]
+
+
+class KernelGate:
+    """Passes everything on; after `shut` nothing reaches the kernel any more."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._stops: list[Callable[[], None]] = []
+        self._closed = False
+
+    async def identify(self, namespace: Namespace) -> NetworkNamespace:
+        """Return which namespace is at this path now."""
+        return await self._open().identify(namespace)
+
+    async def apply(self, namespace: Namespace, operations: Sequence[Operation]) -> list[KernelError | None]:
+        """Run the operations in order."""
+        return await self._open().apply(namespace, operations)
+
+    async def links(self, namespace: Namespace) -> list[Link]:
+        """List all links."""
+        return await self._open().links(namespace)
+
+    async def addresses(self, namespace: Namespace) -> list[Address]:
+        """List all addresses."""
+        return await self._open().addresses(namespace)
+
+    async def routes(self, namespace: Namespace) -> list[Route]:
+        """List all routes."""
+        return await self._open().routes(namespace)
+
+    async def neighbours(self, namespace: Namespace) -> list[Neighbour]:
+        """List permanent neighbours."""
+        return await self._open().neighbours(namespace)
+
+    async def read_sysctls(self, namespace: Namespace, names: Sequence[str]) -> list[str | KernelError]:
+        """Return each sysctl's value."""
+        return await self._open().read_sysctls(namespace, names)
+
+    async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
+        """Return which offloads of a link are on."""
+        return await self._open().offloads(namespace, link)
+
+    def watch_links(self, callback: Callable[[LinkEvent], None]) -> Callable[[], None]:
+        """Call back for every change of a link of the host."""
+        stop = self._open().watch_links(callback)
+        self._stops.append(stop)
+        return stop
+
+    async def close(self) -> None:
+        """Nothing: the kernel is the rig's."""
+
+    def shut(self) -> None:
+        """The agent is dead."""
+        self._closed = True
+        for stop in self._stops:
+            stop()
+
+    def _open(self) -> Kernel:
+        if self._closed:
+            raise KernelError(errno.EBADF, "reach the kernel", "a dead agent")
+        return self._kernel

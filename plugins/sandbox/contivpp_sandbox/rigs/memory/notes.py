@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to the packets of a probe, noted while it runs: who got them, and where they were lost."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Arrival", "Loss", "Notes"]
+
+
+class Arrival(NamedTuple):
+    """A request reached a host: its name, what asked, and from where as the host saw it."""
+
+    host: str
+    protocol: int
+    source: int
+    source_port: int
+    port: int
+
+
+class Loss(NamedTuple):
+    """A packet ended; the addresses tell whose it was (0: nobody's in particular)."""
+
+    where: str
+    reason: str
+    source: int = 0
+    target: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+class Notes:
+    """The notes of one probe; hosts and dataplanes share them."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.losses: list[Loss] = []
+
+    def clear(self) -> None:
+        """Begin a new probe."""
+        self.arrivals.clear()
+        self.losses.clear()
+
+    def lost(self, where: str, reason: str, source: int = 0, target: int = 0) -> None:
+        """Note a loss."""
+        self.losses.append(Loss(where, reason, source, target))
+
+    def why(self, one: int, other: int) -> str:
+        """Return the first loss between two addresses, in either direction, else the first of any packet."""
+        wanted = {one, other}
+        between = [loss for loss in self.losses if {loss.source, loss.target} == wanted]
+        found = between or [loss for loss in self.losses if not loss.source]
+        return str(found[0]) if found else ""

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends probes from hosts, follows them, and says what came of them and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from contivpp_sandbox.rigs.base import Probe, RigError, Verdict, summarise
+from contivpp_sandbox.rigs.memory.flows import EchoFlow, Flow, TcpFlow, TcpStray, UdpFlow
+from contivpp_sandbox.rigs.memory.notes import Arrival, Notes
+from contivpp_sandbox.rigs.memory.packets import ICMP, TCP, UDP, Ipv4, dotted
+from contivpp_sandbox.rigs.memory.stack import Host
+from contivpp_sandbox.rigs.memory.tables import Hop, Unreachable
+
+__all__ = ["PROTOCOLS", "Prober"]
+
+PROTOCOLS = {"ICMP": ICMP, "TCP": TCP, "UDP": UDP}
+ATTEMPTS = 4
+RETRY_SECONDS = 1.0  # simulated, as all time here
+TCP_HEADERS = 40
+_DEFAULT_SIZE = {ICMP: 56, UDP: 16, TCP: 16}
+_BREATH = 64  # probes between two turns of the event loop
+
+
+class Prober:
+    """`name_of` gives an address its name: a pod's, or the address as text."""
+
+    def __init__(self, notes: Notes, name_of: Callable[[int], str]) -> None:
+        self._notes = notes
+        self._name_of = name_of
+        self._sent = 0
+
+    async def probe(self, host: Host, target: int, probe: Probe) -> Verdict:
+        """Send a probe to an address, as often as it says, and return one verdict."""
+        verdicts = []
+        for _ in range(probe.repeat):
+            self._sent += 1
+            if self._sent % _BREATH == 0:
+                await asyncio.sleep(0)
+            verdicts.append(await self._once(host, target, probe))
+        return summarise(probe.expect, verdicts)
+
+    async def _once(self, host: Host, target: int, probe: Probe) -> Verdict:
+        self._notes.clear()
+        try:
+            hop = host.tables.hop(target)
+        except Unreachable as error:
+            return Verdict(verdict="denied", why=f"{host.name}: {error}")
+        flow = _flow(host, hop, target, probe)
+        host.flows[flow.key] = flow
+        try:
+            await self._attempts(host, flow, probe)
+            return self._verdict(host, hop, target, flow, probe)
+        finally:
+            del host.flows[flow.key]
+            host.forget_waiting()
+
+    async def _attempts(self, host: Host, flow: Flow, probe: Probe) -> None:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(RETRY_SECONDS)
+            try:
+                flow.send()
+            except Unreachable as error:
+                self._notes.lost(host.name, str(error))
+            if self._done(flow, probe):
+                return
+        await asyncio.sleep(RETRY_SECONDS)
+
+    def _done(self, flow: Flow, probe: Probe) -> bool:
+        if probe.one_way and self._arrival(flow) is not None:
+            return True
+        return flow.answer is not None or bool(flow.refused)
+
+    def _arrival(self, flow: Flow) -> Arrival | None:
+        wanted = flow.key[0]
+        return next((arrival for arrival in reversed(self._notes.arrivals) if arrival.protocol == wanted), None)
+
+    def _verdict(self, host: Host, hop: Hop, target: int, flow: Flow, probe: Probe) -> Verdict:
+        arrival = self._arrival(flow)
+        source = self._name_of(arrival.source) if arrival is not None else ""
+        if probe.one_way and arrival is not None:
+            reached = arrival.host if probe.protocol == "ICMP" else f"{arrival.host}:{arrival.port}"
+            return Verdict(verdict="allowed", reached=(reached,), seen_source=source)
+        if flow.answer is not None:
+            answered = flow.answer.decode(errors="replace")
+            reached = answered or self._name_of(target)
+            return Verdict(verdict="allowed", reached=(reached,), seen_source=source)
+        if flow.refused:
+            return Verdict(verdict="refused", seen_source=source, why=flow.refused)
+        waiting = host.unresolved()
+        why = f"{host.name}: {waiting}" if waiting else self._notes.why(hop.source, target)
+        return Verdict(verdict="denied", seen_source=source, why=why or f"no answer from {dotted(target)}")
+
+
+def _flow(host: Host, hop: Hop, target: int, probe: Probe) -> Flow:
+    """Make the flow that a probe asks for."""
+    protocol = PROTOCOLS.get(probe.protocol)
+    if protocol is None:
+        raise RigError(f"{probe.protocol} probes are not served yet")
+
+    def send(packet: Ipv4) -> None:
+        host.send(hop, packet, do_not_fragment=probe.do_not_fragment)
+
+    size = _DEFAULT_SIZE[protocol] if probe.size is None else probe.size
+    data = bytes(index & 0xFF for index in range(size))
+    source_port = probe.source_port or host.free_port()
+    if protocol == ICMP:
+        return EchoFlow(send, source=hop.source, target=target, source_port=source_port, data=data)
+    kind = UdpFlow if protocol == UDP else TcpStray if probe.one_way else TcpFlow
+    ends = {"source": hop.source, "target": target, "source_port": source_port, "port": probe.port}
+    if kind is TcpFlow:
+        return TcpFlow(send, largest=hop.link.mtu - TCP_HEADERS, data=data, **ends)
+    return kind(send, data=data, **ends)

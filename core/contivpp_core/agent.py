@@ -26,6 +26,7 @@ from contivpp_core.api_routes import core_routes, health_routes
 from contivpp_core.clock import Clock
 from contivpp_core.config import Config, Source
 from contivpp_core.controller import Controller, WriteReport
+from contivpp_core.engine import Engine
 from contivpp_core.errors import ConfigError, ContivError, PluginError
 from contivpp_core.events import AgentStarted, AgentStopping, ItemFailed, ItemRecovered, ResyncDone
 from contivpp_core.hooks import Hooks
@@ -36,7 +37,7 @@ from contivpp_core.metrics import Metric
 from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS
 from contivpp_core.plugin import Plugin
 from contivpp_core.records import AnyTable
-from contivpp_core.renderers import Engine, Renderer
+from contivpp_core.renderers import Renderer
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.state import State
 

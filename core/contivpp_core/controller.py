@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from contivpp_core.renderers import Engine
+from contivpp_core.engine import Engine
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.state import Change, State, Write
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contivpp_core.engine import Engine
 from contivpp_core.errors import RendererError
 from contivpp_core.items import Item, Owner
 from contivpp_core.records import Record, Table
-from contivpp_core.renderers import Engine, View
+from contivpp_core.renderers import View
 from contivpp_core.selectors import LabelSelector, Requirement
 from contivpp_core.state import Delete, Put, Ready, State, Write
 

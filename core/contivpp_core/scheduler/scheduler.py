@@ -20,10 +20,11 @@ from typing import Any
 import msgspec
 
 from contivpp_core.errors import ContivError
-from contivpp_core.items import AnyDescriptor, Dependency, Item, Outcome, Owner, Unavailable
+from contivpp_core.items import AnyDescriptor, Item, Outcome, Owner, Unavailable
 from contivpp_core.scheduler.decide import Create, Decider, Decision, Nothing, ReadBack, Remove, Update, Wait
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
 from contivpp_core.scheduler.resync import Resync
+from contivpp_core.scheduler.status import ItemStatus, counts_of, status_of
 from contivpp_core.scheduler.waiting import Waiters
 
 __all__ = ["ItemStatus", "Scheduler"]
@@ -32,19 +33,6 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 30.0
-
-
-class ItemStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How one item stands, for people."""
-
-    key: str
-    kind: str
-    state: str
-    reason: str = ""
-    owners: tuple[str, ...] = ()
-    conflicts: tuple[str, ...] = ()
-    attempts: int = 0
-    value: Any = None
 
 
 class Counters(msgspec.Struct):
@@ -464,31 +452,11 @@ class Scheduler:
 
     def items(self) -> list[ItemStatus]:
         """Return how every item stands, by key."""
-        return [self._status(self.graph.nodes[key]) for key in sorted(self.graph.nodes)]
-
-    def _status(self, node: Node) -> ItemStatus:
-        item = node.desired if node.desired is not None else node.actual.item if node.actual else None
-        return ItemStatus(
-            key=node.key,
-            kind=node.descriptor.kind,
-            state=node.state.value,
-            reason=node.reason or (f"also wanted otherwise by {node.conflicts[0]}" if node.conflicts else ""),
-            owners=tuple(sorted(map(str, node.owners))),
-            conflicts=tuple(map(str, node.conflicts)),
-            attempts=node.attempts,
-            value=item,
-        )
+        return [status_of(self.graph.nodes[key]) for key in sorted(self.graph.nodes)]
 
     def counts(self) -> dict[str, int]:
         """Return the number of items in each state."""
-        counts = {state.value: 0 for state in ItemState}
-        for node in self.graph:
-            counts[node.state.value] += 1
-        return counts
-
-    def missing(self, dependency: Dependency) -> bool:
-        """Tell whether a dependency is not met by what is there."""
-        return not any(self.graph.provider(key) for key in dependency.keys)
+        return counts_of(self.graph)
 
     async def stop(self) -> None:
         """End all operations; what is in the dataplanes stays."""

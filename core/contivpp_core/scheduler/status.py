@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How items stand, for people and for those who count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from contivpp_core.scheduler.graph import Graph, ItemState, Node
+
+__all__ = ["ItemStatus", "counts_of", "status_of"]
+
+
+class ItemStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one item stands, for people."""
+
+    key: str
+    kind: str
+    state: str
+    reason: str = ""
+    owners: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    attempts: int = 0
+    value: Any = None
+
+
+def status_of(node: Node) -> ItemStatus:
+    """Return how the item of a node stands."""
+    item = node.desired if node.desired is not None else node.actual.item if node.actual else None
+    return ItemStatus(
+        key=node.key,
+        kind=node.descriptor.kind,
+        state=node.state.value,
+        reason=node.reason or (f"also wanted otherwise by {node.conflicts[0]}" if node.conflicts else ""),
+        owners=tuple(sorted(map(str, node.owners))),
+        conflicts=tuple(map(str, node.conflicts)),
+        attempts=node.attempts,
+        value=item,
+    )
+
+
+def counts_of(graph: Graph) -> dict[str, int]:
+    """Return the number of items in each state."""
+    counts = {state.value: 0 for state in ItemState}
+    for node in graph:
+        counts[node.state.value] += 1
+    return counts

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ADD, DEL and CHECK over dataplanes that are dictionaries: every fault leaves nothing behind.
+
+The descriptors are the real ones in what they depend on and provide; what they send goes to a dictionary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from contivpp_contiv.plugin import ContivPlugin
+from contivpp_core.agent import Agent
+from contivpp_core.clock import run_simulated
+from contivpp_core.errors import ContivError
+from contivpp_core.items import AnyDescriptor, Found, Known, Outcome
+from contivpp_core.kubernetes import POD, Pod
+from contivpp_core.ledger import Ledger
+from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.state import Put, Ready
+from contivpp_ipam.plugin import IpamPlugin
+from contivpp_linux.descriptors import all_descriptors as linux_descriptors
+from contivpp_linux.edge import Edge
+from contivpp_vpp.access import VppAccess
+from contivpp_vpp.descriptors import all_descriptors as vpp_descriptors
+
+CONFIG = json.dumps({"cniVersion": "1.0.0", "name": "net", "type": "contivpp"}).encode()
+
+
+class Refused(Exception):
+    """The dataplane refuses for good."""
+
+
+class World:
+    """Both dataplanes: what is there, what is refused, what is slow."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, Any] = {}
+        self.namespaces: dict[str, int] = {f"/netns/{n}": n for n in range(1, 400)}
+        self.refuse = ""
+        self.block = ""
+        self.taps = True
+        self.writes = 0
+
+    async def operate(self, key: str) -> None:
+        self.writes += 1
+        await asyncio.sleep(0.001)
+        if self.block and re.search(self.block, key):
+            await asyncio.sleep(3600)
+        if self.refuse and re.search(self.refuse, key):
+            raise Refused(f"{key} is refused")
+
+
+def tame(descriptor: AnyDescriptor, world: World) -> AnyDescriptor:
+    """Return the descriptor with its I/O replaced."""
+
+    async def create(item: Any, handles: Mapping[str, Any]) -> Any:
+        await world.operate(item.key)
+        world.there[item.key] = item
+        return item.key
+
+    async def update(old: Any, new: Any, handle: Any, handles: Mapping[str, Any]) -> Any:
+        return await create(new, handles)
+
+    async def delete(item: Any, handle: Any, handles: Mapping[str, Any]) -> None:
+        world.writes += 1
+        await asyncio.sleep(0.001)
+        world.there.pop(item.key, None)
+        gone = set(descriptor.provides(item))
+        for key, other in list(world.there.items()):  # what lives in an interface goes with it
+            found = known_descriptors[other.kind]
+            if any(d.bound and gone.intersection(d.keys) for d in found.dependencies(other)):
+                del world.there[key]
+
+    async def dump(known: Known) -> list[Found]:
+        return [Found(key, item, key) for key, item in world.there.items() if item.kind == descriptor.kind]
+
+    known_descriptors[descriptor.kind] = descriptor
+    for name, function in {"create": create, "update": update, "delete": delete, "dump": dump}.items():
+        setattr(descriptor, name, function)
+    vars(descriptor)["classify"] = lambda error: Outcome.CHANGE if isinstance(error, Refused) else Outcome.RETRY
+    return descriptor
+
+
+known_descriptors: dict[str, AnyDescriptor] = {}
+
+
+class FakePlugin(Plugin):
+    """Stands for `vpp` or `linux`."""
+
+    sources = ("Pod",)
+
+    def __init__(self, world: World, name: str, *, up: bool = True) -> None:
+        vars(self)["name"] = name
+        self.world = world
+        self.up = up
+        self.kernel = self
+
+    async def identify(self, path: str) -> Any:
+        if path not in self.world.namespaces:
+            raise ContivError(f"{path} does not exist")
+        return SimpleNamespace(device=4, inode=self.world.namespaces[path])
+
+    async def tap_support(self) -> Any:
+        return SimpleNamespace(usable=self.world.taps, reason="")
+
+    @hookimpl
+    def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
+        if self.name == "vpp":
+            some = vpp_descriptors(VppAccess(), persistent_taps=False)
+        else:
+            some = linux_descriptors(Edge(lambda key: False))
+        return [tame(descriptor, self.world) for descriptor in some]
+
+    async def start(self, agent: Agent) -> None:
+        if self.up:
+            await agent.scheduler.domain_up(self.name, "1")
+
+
+class Node:
+    """An agent that can be killed; its ledger and the world outlive it."""
+
+    def __init__(self, *, vpp_up: bool = True, prefix: int = 24) -> None:
+        self.world = World()
+        self.ledger = Ledger.open(None)
+        self.vpp_up = vpp_up
+        self.prefix = prefix
+        self.agent: Agent
+
+    async def start(self) -> None:
+        self.contiv = ContivPlugin(serve=False)
+        vpp = FakePlugin(self.world, "vpp", up=self.vpp_up)
+        plugins = [vpp, FakePlugin(self.world, "linux"), IpamPlugin(), self.contiv]
+        config = {
+            "nodeName": "node1",
+            "plugins": ["vpp", "linux", "ipam", "contiv"],
+            "ipam": {"podSubnetOneNodePrefixLen": self.prefix},
+            "contiv": {"addDeadlineSeconds": 20},
+        }
+        self.agent = Agent(config, plugins, ledger=self.ledger, ledger_path=None, serve=False)
+        await self.agent.start()
+        pods = [Put(POD.name, Pod(namespace="default", name=f"p{n}")) for n in range(300)]
+        await self.agent.controller.write("test", [*pods, Ready(POD.name)])
+
+    async def kill(self) -> None:
+        """End the agent without letting it finish anything."""
+        await self.agent.stop()
+
+    async def cni(self, command: str, number: int, *, container: str = "", netns: str = "") -> dict[str, Any]:
+        environment = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container or f"c{number}",
+            "CNI_IFNAME": "eth0",
+            "CNI_NETNS": netns or f"/netns/{number}",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=p{number}",
+        }
+        code, answer = await self.contiv.serve_cni(environment, CONFIG)
+        result: dict[str, Any] = json.loads(answer) if answer else {}
+        assert (code != 0) == ("code" in result)
+        return result
+
+    def pod_keys(self) -> list[str]:
+        return sorted(key for key in self.world.there if "podGwLoop" not in key)
+
+    def assert_nothing_left(self) -> None:
+        assert self.pod_keys() == []
+        assert self.ledger.items("contiv.pod") == {}
+        assert self.ledger.items("contiv.tombstone") == {}
+        assert set(self.ledger.items("ipam")) <= {"last"}
+        assert self.agent.state.table("LocalPod").records() == []
+
+
+def address(result: dict[str, Any]) -> str:
+    text: str = result["ips"][0]["address"]
+    return text
+
+
+def simulated(test: Any) -> Any:
+    """Run a test in simulated time."""
+
+    def run(*args: Any, **kwargs: Any) -> None:
+        run_simulated(test(*args, **kwargs))
+
+    run.__name__ = test.__name__
+    return run
+
+
+@simulated
+async def test_a_pod_is_connected_and_disconnected() -> None:
+    node = Node()
+    await node.start()
+    result = await node.cni("ADD", 1)
+    assert address(result) == "10.1.1.2/32"
+    assert result["interfaces"][0]["sandbox"] == "/netns/1"
+    assert any(key.startswith("vpp/tap/") for key in node.pod_keys())
+    assert await node.cni("ADD", 1) == result
+    assert await node.cni("CHECK", 1) == {}
+    assert await node.cni("DEL", 1) == {}
+    assert await node.cni("DEL", 1) == {}
+    node.assert_nothing_left()
+    assert (await node.cni("CHECK", 1))["code"] == 3
+    assert address(await node.cni("ADD", 2)) == "10.1.1.3/32"  # round robin: not the address that was just freed
+    await node.kill()
+
+
+@simulated
+async def test_without_taps_pods_get_af_packet_and_keep_it() -> None:
+    node = Node()
+    node.world.taps = False
+    await node.start()
+    await node.cni("ADD", 1)
+    node.world.taps = True
+    await node.kill()
+    node.world.writes = 0
+    await node.start()
+    await node.agent.controller.settled()
+    assert node.world.writes == 0
+    assert any(key.startswith("vpp/afpacket/") for key in node.pod_keys())
+    await node.cni("DEL", 1)
+    node.assert_nothing_left()
+    await node.kill()
+
+
+@simulated
+async def test_a_late_delete_of_an_old_sandbox_leaves_the_new_one_alone() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1, container="old")
+    new = await node.cni("ADD", 1, container="new", netns="/netns/2")
+    assert address(new) == "10.1.1.3/32"
+    await node.cni("DEL", 1, container="old")
+    assert await node.cni("CHECK", 1, container="new", netns="/netns/2") == {}
+    await node.kill()
+
+
+@simulated
+async def test_a_container_id_in_another_namespace_is_another_attachment() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1)
+    node.world.namespaces["/netns/1"] = 777  # the path is bound to another namespace
+    assert address(await node.cni("ADD", 1)) == "10.1.1.3/32"
+    await node.cni("DEL", 1)
+    node.assert_nothing_left()
+    await node.kill()
+
+
+@pytest.mark.parametrize("refuse", ["vpp/tap", "vpp/route", "linux/address", "vpp/link-up/pod"])
+def test_a_refused_item_is_named_and_nothing_stays(refuse: str) -> None:
+    async def main() -> None:
+        node = Node()
+        await node.start()
+        node.world.refuse = refuse
+        result = await node.cni("ADD", 1)
+        assert "pod default/p1 cannot be connected" in result["msg"]
+        assert refuse in result["msg"]
+        node.assert_nothing_left()
+        await node.kill()
+
+    run_simulated(main())
+
+
+@simulated
+async def test_an_add_that_takes_too_long_is_taken_back() -> None:
+    node = Node()
+    await node.start()
+    node.world.block = "linux/route"
+    result = await node.cni("ADD", 1)
+    assert result["code"] == 11
+    assert "not done within" in result["msg"]
+    node.world.block = ""
+    await node.kill()
+    await node.start()  # what hung is unknown; the restarted agent reads it back and finishes the tombstone
+    await node.agent.controller.settled()
+    await asyncio.sleep(5)
+    node.assert_nothing_left()
+    await node.kill()
+
+
+@simulated
+async def test_a_delete_in_the_middle_of_an_add_ends_it() -> None:
+    node = Node()
+    await node.start()
+    node.world.refuse = ""
+    node.world.block = "vpp/mtu"
+    adding = asyncio.create_task(node.cni("ADD", 1))
+    await asyncio.sleep(1)
+    node.world.block = ""
+    deleted = await node.cni("DEL", 1)
+    added = await adding
+    assert deleted == {}
+    assert added["code"] == 11
+    assert "broken off" in added["msg"]
+    assert node.ledger.items("contiv.pod") == {}
+    await node.kill()
+
+
+@simulated
+async def test_an_unknown_namespace_is_named() -> None:
+    node = Node()
+    await node.start()
+    result = await node.cni("ADD", 1, netns="/netns/none")
+    assert (result["code"], "/netns/none" in result["msg"]) == (4, True)
+    node.assert_nothing_left()
+    assert await node.cni("DEL", 1, netns="/netns/none") == {}
+    await node.kill()
+
+
+@simulated
+async def test_without_vpp_an_add_waits_for_its_deadline_and_a_delete_does_not() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1)
+    node.agent.scheduler.domain_down("vpp", "VPP is away")
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    result = await node.cni("ADD", 2)
+    assert (result["code"], loop.time() - begin) == (11, pytest.approx(20, abs=1))
+    assert "VPP is away" in result["msg"]
+    begin = loop.time()
+    assert await node.cni("DEL", 1) == {}
+    assert loop.time() - begin < 1
+    assert set(node.ledger.items("contiv.tombstone")) == {"c1/eth0"}
+    assert "address/c1/eth0" in node.ledger.items("ipam")  # its items may still be in VPP: the address is kept
+    await node.agent.scheduler.domain_up("vpp", "1")
+    await asyncio.sleep(1)
+    node.assert_nothing_left()
+    await node.kill()
+
+
+@simulated
+async def test_the_subnet_is_used_up_and_used_again() -> None:
+    node = Node(prefix=28)
+    await node.start()
+    results = await asyncio.gather(*(node.cni("ADD", n) for n in range(1, 15)))
+    connected = [result for result in results if "ips" in result]
+    refused = [result for result in results if "code" in result]
+    assert len({address(result) for result in connected}) == len(connected) == 12
+    assert {result["code"] for result in refused} == {11}
+    assert "no free address in 10.1.0.16/28" in refused[0]["msg"]
+    await asyncio.gather(*(node.cni("DEL", n) for n in range(1, 15)))
+    node.assert_nothing_left()
+    assert "ips" in await node.cni("ADD", 1)
+    await node.kill()
+
+
+@simulated
+async def test_the_annotation_asks_for_an_address() -> None:
+    node = Node()
+    await node.start()
+    pods = {5: "10.1.1.77", 6: "10.1.1.77", 7: "10.9.9.9", 8: "nonsense"}
+    for number, wanted in pods.items():
+        pod = Pod(namespace="default", name=f"p{number}", annotations=(("contivpp.io/ip", wanted),))
+        await node.agent.controller.write("test", [Put(POD.name, pod)])
+    assert address(await node.cni("ADD", 5)) == "10.1.1.77/32"
+    assert "in use by c5/eth0" in (await node.cni("ADD", 6))["msg"]
+    assert "outside this node's subnet" in (await node.cni("ADD", 7))["msg"]
+    assert "is not an IP address" in (await node.cni("ADD", 8))["msg"]
+    result = await node.cni("ADD", 999, netns="/netns/1")
+    assert (result["code"], "not known yet" in result["msg"]) == (11, True)
+    await node.kill()
+
+
+@simulated
+async def test_a_restarted_agent_writes_nothing_and_goes_on() -> None:
+    node = Node()
+    await node.start()
+    results = await asyncio.gather(*(node.cni("ADD", n) for n in range(1, 30)))
+    await node.kill()
+    node.world.writes = 0
+    await node.start()
+    await node.agent.controller.settled()
+    assert node.world.writes == 0
+    assert await node.cni("ADD", 1) == results[0]
+    await asyncio.gather(*(node.cni("DEL", n) for n in range(1, 30)))
+    node.assert_nothing_left()
+    await node.kill()
+
+
+@simulated
+async def test_an_agent_killed_with_tombstones_finishes_them_later() -> None:
+    node = Node()
+    await node.start()
+    await asyncio.gather(*(node.cni("ADD", n) for n in range(1, 6)))
+    node.agent.scheduler.domain_down("vpp", "VPP is away")
+    await asyncio.gather(*(node.cni("DEL", n) for n in range(1, 6)))
+    await node.kill()
+    assert node.pod_keys() != []
+    await node.start()
+    await node.agent.controller.settled()
+    await asyncio.sleep(1)
+    node.assert_nothing_left()
+    await node.kill()
+
+
+@simulated
+async def test_status_says_why_pods_cannot_be_connected() -> None:
+    node = Node(vpp_up=False)
+    await node.start()
+    result = await node.cni("STATUS", 0)
+    assert result["code"] == 50
+    assert "vpp has not been read yet" in result["msg"]
+    await node.agent.scheduler.domain_up("vpp", "1")
+    assert await node.cni("STATUS", 0) == {}
+    await node.kill()

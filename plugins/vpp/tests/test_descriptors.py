@@ -241,7 +241,9 @@ async def test_a_shadowed_route_is_found() -> None:
         shadowed = Route(prefix="10.9.0.1/32", paths=(Path(kind="drop"),))
         for each in (*A_UP, shadowed):
             await bench.create(each)
-        assert (await bench.dump("vpp/route"))[shadowed.key].item == shadowed
+        found = (await bench.dump("vpp/route"))[shadowed.key]
+        assert found.item == shadowed
+        assert found.shadowed
         await bench.delete(shadowed)
         bench.wanted[shadowed.key] = shadowed
         assert await bench.dump("vpp/route") == {}

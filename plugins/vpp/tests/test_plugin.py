@@ -142,14 +142,20 @@ async def test_the_pod_moves_to_another_vrf(backend: str) -> None:
 @pytest.mark.realvpp
 async def test_a_shadowed_route_is_not_sent_again() -> None:
     items = [*pods(1), Route(vrf=1, prefix="10.1.1.1/32", paths=(Path(kind="drop"),))]
-    async with a_vpp("real") as connect, a_node(connect, items) as node:
-        await node.applied(items)
-        await node.scheduler.settled()
-        sent = node.vpp.client.connection.statistics["ip_route_add_del_v2"].count
-        await node.scheduler.check("vpp/route")
-        await node.scheduler.settled()
-        assert sent == 3
-        assert node.vpp.client.connection.statistics["ip_route_add_del_v2"].count == sent
+    async with a_vpp("real") as connect:
+        async with a_node(connect, items) as node:
+            await node.applied(items)
+            await node.scheduler.settled()
+            sent = node.vpp.client.connection.statistics["ip_route_add_del_v2"].count
+            await node.scheduler.check("vpp/route")
+            await node.scheduler.settled()
+            assert sent == 3
+            assert node.vpp.client.connection.statistics["ip_route_add_del_v2"].count == sent
+        async with a_node(connect, items) as again:
+            await again.applied(items)
+            await again.scheduler.settled()
+            assert again.sent() <= READS
+            assert again.states()["vpp/route/1/10.1.1.1/32"] == "shadowed"
 
 
 @pytest.mark.realvpp

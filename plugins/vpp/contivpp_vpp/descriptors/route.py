@@ -90,7 +90,7 @@ class RouteDescriptor(VppDescriptor[Route]):
         details = await together(*(self.vpp.dump(IpRouteV2Dump(src=source, table=table)) for table in tables))
         found = {each.key: each for some in details for each in (_found(one.route, known) for one in some)}
         for item in await self._shadowed(item for item in known.items(self.kind) if item.key not in found):
-            found[item.key] = Found(item.key, item, _Place(item.vrf, item.prefix))
+            found[item.key] = Found(item.key, item, _Place(item.vrf, item.prefix), shadowed=True)
         return list(found.values())
 
     async def _shadowed(self, missing: Iterable[Route]) -> list[Route]:

@@ -18,7 +18,7 @@ from contivpp_core.items import Found, Known
 from contivpp_core.namespaces import HOST, Namespace
 from contivpp_linux.batcher import Phase, reference
 from contivpp_linux.descriptors.base import LinuxDescriptor, check_mac, read_all
-from contivpp_linux.edge import Edge, or_gone
+from contivpp_linux.edge import or_gone
 from contivpp_linux.errors import ForeignObject, NamespaceVanished, StillThere
 from contivpp_linux.items import Veth, link_key
 from contivpp_linux.kernel.errors import KernelError, NamespaceGone, NotANamespace
@@ -44,9 +44,6 @@ class VethDescriptor(LinuxDescriptor[Veth]):
     kind: ClassVar[str] = Veth.kind
     item = Veth
     dumps_after: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, edge: Edge) -> None:
-        super().__init__(edge)
 
     def provides(self, item: Veth) -> Iterable[str]:
         """Both links."""

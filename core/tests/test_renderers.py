@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from contivpp_core.records import Record, Table
 from contivpp_core.renderers import View
 from contivpp_core.selectors import LabelSelector, Requirement
 from contivpp_core.state import Delete, Put, Ready, State, Write
+from contivpp_core.testing.laws import check_renderers
 
 
 class Box(Record, frozen=True, kw_only=True):
@@ -157,30 +157,20 @@ writes = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(writes, max_size=8))
-def test_incremental_output_equals_output_from_scratch(batches: list[list[Write]]) -> None:
-    made = engine()
-    for batch in batches:
-        write(made, batch)
-    rows = [Put(t, record) for t in ("Box", "Rule") for record in made.state.table(t).records()]
-    scratch = engine(rows)
-    assert made.owners == scratch.owners
-    assert made.state.table("Summary").records() == scratch.state.table("Summary").records()
+def test_renderers_keep_the_laws(batches: list[list[Write]]) -> None:
+    check_renderers((BOX, RULE, SUMMARY), lambda: [Rules(), Summaries()], batches)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(boxes, max_size=6, unique_by=lambda box: box.name), st.lists(rules, max_size=6), st.randoms())
-def test_the_order_of_independent_writes_does_not_matter(
-    some: list[Box], others: list[Rule], chance: random.Random
-) -> None:
-    puts: list[Write] = [Put("Box", box) for box in some]
-    puts += [Put("Rule", rule) for rule in {rule.name: rule for rule in others}.values()]
-    one_batch = engine(puts)
-    shuffled = list(puts)
-    chance.shuffle(shuffled)
-    one_by_one = engine()
-    for each in shuffled:
-        write(one_by_one, [each])
-    assert one_batch.owners == one_by_one.owners
+def test_a_renderer_that_looks_past_its_view_breaks_a_law() -> None:
+    seen: list[str] = []
+
+    class Counting(Summaries):
+        def render(self, view: View, key: str) -> Iterable[Item | Record]:
+            seen.append(key)
+            yield Thing(name=key, value=len(seen))
+
+    with pytest.raises(AssertionError, match="incremental output equals output from scratch"):
+        check_renderers((BOX, RULE, SUMMARY), lambda: [Counting()], [[Put("Box", Box(name="a"))]])
 
 
 def test_only_who_read_what_changed_runs_again() -> None:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The laws that every renderer keeps, as functions for a plugin's tests.
+
+    @given(st.lists(batches))
+    def test_my_renderer_keeps_the_laws(batches):
+        check_renderers([MY_TABLE], lambda: [MyRenderer()], batches)
+
+Feed them with batches of writes, best drawn by Hypothesis. A broken law raises an AssertionError that names the law
+and the first difference.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from contivpp_core.engine import Engine
+from contivpp_core.records import AnyTable
+from contivpp_core.renderers import Renderer
+from contivpp_core.state import Put, State, Write
+
+__all__ = ["Output", "check_renderers", "rendered"]
+
+Output = tuple[dict[str, Any], dict[str, list[Any]]]
+"""What renderers give: owners by item key, and the records of derived tables."""
+
+Renderers = Callable[[], Iterable[Renderer]]
+
+
+def rendered(tables: Sequence[AnyTable], renderers: Renderers, batches: Iterable[Iterable[Write]]) -> Output:
+    """Return the output after writing batch by batch."""
+    state = State(tables)
+    engine = Engine(state, renderers())
+    for batch in batches:
+        _write(engine, batch)
+    return _output(engine)
+
+
+def check_renderers(tables: Sequence[AnyTable], renderers: Renderers, batches: Sequence[Sequence[Write]]) -> Output:
+    """Check: incremental output equals output from scratch, order does not matter, nothing is written twice.
+
+    Returns the output, for checks of one's own.
+    """
+    state = State(tables)
+    engine = Engine(state, renderers())
+    for batch in batches:
+        _write(engine, batch)
+    output = _output(engine)
+    rows = [Put(t.table.name, record) for t in state.tables() if not t.table.derived for record in t.records()]
+    _same("incremental output equals output from scratch", output, rendered(tables, renderers, [rows]))
+    random.Random(len(rows)).shuffle(rows)
+    one_by_one = rendered(tables, renderers, [[row] for row in rows])
+    _same("the order of independent writes does not matter", output, one_by_one)
+    engine.take()
+    _write(engine, rows)
+    assert not engine.take(), "law: writing equal records again changes nothing"
+    return output
+
+
+def _write(engine: Engine, batch: Iterable[Write]) -> None:
+    changes, _ = engine.state.apply(batch)
+    engine.note(changes)
+    for _ in engine.run():
+        pass
+
+
+def _output(engine: Engine) -> Output:
+    derived = {t.table.name: t.records() for t in engine.state.tables() if t.table.derived}
+    return {key: dict(owners) for key, owners in engine.owners.items()}, derived
+
+
+def _same(law: str, one: Output, other: Output) -> None:
+    for first, second in zip(one, other, strict=True):
+        _compare(law, first, second)
+
+
+def _compare(law: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    for key in sorted(one.keys() | other.keys()):
+        if one.get(key) != other.get(key):
+            raise AssertionError(f"law: {law}; {key} is {one.get(key)} on one side and {other.get(key)} on the other")

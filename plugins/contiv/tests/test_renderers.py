@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node and its pods ask for."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contivpp_contiv import names
+from contivpp_contiv.records import LOCAL_POD, POD_INTERFACE, LocalPod
+from contivpp_contiv.renderers import NodeRenderer, PodRenderer, pod_items
+from contivpp_core.namespaces import HOST, Namespace
+from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS, NodeConfig
+from contivpp_core.state import Delete, Put, Write
+from contivpp_core.testing.laws import check_renderers, rendered
+from contivpp_ipam.config import IpamConfig
+from contivpp_ipam.plugin import SubnetsRenderer
+from contivpp_linux import items as linux
+from contivpp_vpp import items as vpp
+
+NETNS = Namespace("/proc/7/ns/net", 4, 4026532000)
+
+pods = st.builds(
+    LocalPod,
+    container_id=st.sampled_from(("a", "b", "c")),
+    interface=st.sampled_from(("eth0", "net1")),
+    namespace=st.just("default"),
+    name=st.sampled_from(("p", "q")),
+    netns=st.just(NETNS),
+    address=st.sampled_from(("10.1.1.2", "10.1.1.3")),
+    gateway=st.just("10.1.1.1"),
+    wiring=st.sampled_from(("tap", "afpacket")),
+    mtu=st.just(1450),
+    vrf=st.sampled_from((0, 1)),
+)
+writes = st.one_of(
+    pods.map(lambda pod: Put(LOCAL_POD.name, pod)),
+    pods.map(lambda pod: Delete(LOCAL_POD.name, pod.key)),
+)
+POD = LocalPod(
+    container_id="0123456789abcdef0123456789abcdef",
+    interface="eth0",
+    namespace="default",
+    name="web",
+    netns=NETNS,
+    address="10.1.1.2",
+    gateway="10.1.1.1",
+    wiring="tap",
+    mtu=1450,
+)
+
+
+@given(st.lists(st.lists(writes, max_size=4), max_size=5))
+def test_pods_keep_the_laws(batches: list[list[Write]]) -> None:
+    check_renderers([LOCAL_POD, POD_INTERFACE], lambda: [PodRenderer()], batches)
+
+
+def test_the_link_of_a_pod_goes_up_after_everything_else_in_vpp() -> None:
+    items = {item.key: item for item in pod_items(POD)}
+    (link,) = (item for item in items.values() if isinstance(item, vpp.LinkUp))
+    assert set(link.requires) == {
+        key for key, item in items.items() if isinstance(item, vpp.Mtu | vpp.Unnumbered | vpp.Neighbour | vpp.Route)
+    }
+
+
+def test_both_sides_know_each_others_mac() -> None:
+    items = list(pod_items(POD))
+    (tap,) = (item for item in items if isinstance(item, vpp.Tap))
+    (in_vpp,) = (item for item in items if isinstance(item, vpp.Neighbour))
+    (in_pod,) = (item for item in items if isinstance(item, linux.Neighbour))
+    assert (in_vpp.mac, in_vpp.address) == (tap.host_mac, "10.1.1.2")
+    assert (in_pod.mac, in_pod.address) == (tap.mac, "10.1.1.1")
+    assert tap.host_mac == names.pod_mac(POD.container_id, "eth0")
+
+
+def test_a_veth_pod_has_its_outer_end_on_the_host_and_no_checksum_offload() -> None:
+    items = list(pod_items(LocalPod(**{**_fields(POD), "wiring": "afpacket"})))
+    (veth,) = (item for item in items if isinstance(item, linux.Veth))
+    (outer,) = (item for item in items if isinstance(item, vpp.AfPacket))
+    assert (veth.namespace, veth.name, veth.peer_namespace, veth.peer_name) == (NETNS, "eth0", HOST, outer.host_name)
+    assert any(isinstance(item, linux.Offload) and ("tx-checksumming", False) in item.features for item in items)
+    assert not any(isinstance(item, vpp.Tap) for item in items)
+
+
+def _fields(pod: LocalPod) -> dict[str, object]:
+    return {name: getattr(pod, name) for name in pod.__struct_fields__}
+
+
+def test_the_node_has_the_gateway_of_its_pods() -> None:
+    for vrf, extra in ((0, set()), (7, {"vpp/vrf/7", "vpp/interface-vrf/podGwLoop"})):
+        owners, _ = rendered(
+            [NODE_CONFIG, NODE_SUBNETS],
+            lambda vrf=vrf: [SubnetsRenderer(IpamConfig().subnets()), NodeRenderer(pod_vrf=vrf)],  # type: ignore[misc]
+            [[Put(NODE_CONFIG.name, NodeConfig(name="node1", node_id=3))]],
+        )
+        common = {"vpp/loopback/podGwLoop", "vpp/link-up/podGwLoop", "vpp/address/podGwLoop/10.1.3.1/24"}
+        assert set(owners) == common | extra

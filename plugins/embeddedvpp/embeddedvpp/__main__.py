@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     result.add_argument("--api-socket", required=True, metavar="PATH", help="socket of the binary API")
     result.add_argument("--cli-socket", metavar="PATH", help="socket for vppctl -s PATH")
+    result.add_argument("--stats-socket", metavar="PATH", help="socket of the statistics segment")
     result.add_argument(
         "--api-trace", metavar="FILE", help="append the time and name of every request to a file"
     )
@@ -50,7 +51,9 @@ async def run(options: argparse.Namespace) -> None:
             trace.write(f"{entry.time:.6f} {entry.client} {entry.name}\n")
 
         vpp = Vpp(on_trace=write if trace else None)
-        async with Server(vpp, api_socket=options.api_socket, cli_socket=options.cli_socket):
+        async with Server(
+            vpp, api_socket=options.api_socket, cli_socket=options.cli_socket, stats_socket=options.stats_socket
+        ):
             await stop.wait()
     finally:
         if trace is not None:

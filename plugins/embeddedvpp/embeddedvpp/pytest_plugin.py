@@ -24,6 +24,7 @@ class EmbeddedVpp:
 
     api_socket: str
     cli_socket: str
+    stats_socket: str
 
 
 @pytest.fixture
@@ -32,13 +33,15 @@ def embedded_vpp(tmp_path: Path) -> Iterator[EmbeddedVpp]:
     from .api import Vpp  # noqa: PLC0415 - a plugin that nobody uses should not cost start-up time
     from .server import Server  # noqa: PLC0415
 
-    paths = EmbeddedVpp(str(tmp_path / "api.sock"), str(tmp_path / "cli.sock"))
+    paths = EmbeddedVpp(*(str(tmp_path / name) for name in ("api.sock", "cli.sock", "stats.sock")))
     started, failures = threading.Event(), list[BaseException]()
     control: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         stop = asyncio.Event()
-        async with Server(Vpp(), api_socket=paths.api_socket, cli_socket=paths.cli_socket):
+        async with Server(
+            Vpp(), api_socket=paths.api_socket, cli_socket=paths.cli_socket, stats_socket=paths.stats_socket
+        ):
             control.append((asyncio.get_running_loop(), stop))
             started.set()
             await stop.wait()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets for an embedded VPP: the API socket and the CLI socket, on asyncio.
+"""Sockets for an embedded VPP on asyncio: the API socket, the CLI socket, and that of the statistics (``statseg``).
 
 A path where somebody answers is refused, one that was left behind is taken over. Sockets have mode 0600. Dumps go on
 in slices of a few milliseconds and stop while the client does not read.
@@ -16,6 +16,7 @@ from types import TracebackType
 
 from .api import ApiSession, Vpp
 from .cli import serve_client
+from .statseg import StatisticsServer
 
 SLICE = 0.003  # seconds of API work before packets get their turn
 
@@ -108,10 +109,14 @@ class ApiProtocol(asyncio.Protocol):
 class Server:
     """The sockets of one embedded VPP; an async context manager."""
 
-    def __init__(self, vpp: Vpp, *, api_socket: str, cli_socket: str | None = None) -> None:
+    def __init__(
+        self, vpp: Vpp, *, api_socket: str, cli_socket: str | None = None, stats_socket: str | None = None
+    ) -> None:
         self.vpp = vpp
         self.api_socket = api_socket
         self.cli_socket = cli_socket
+        self.stats_socket = stats_socket
+        self._statistics: StatisticsServer | None = None
         self._servers: list[tuple[asyncio.Server, str]] = []
         self._connections: set[ApiProtocol] = set()
         self._cli: set[asyncio.Task[None]] = set()
@@ -129,6 +134,9 @@ class Server:
                 listener = listen(self.cli_socket)
                 server = await asyncio.start_unix_server(self._serve_cli, sock=listener)
                 self._servers.append((server, self.cli_socket))
+            if self.stats_socket is not None:
+                listener = listen(self.stats_socket, socket.SOCK_SEQPACKET)
+                self._statistics = StatisticsServer(self.vpp, listener)
         except BaseException:
             await self.stop()
             raise
@@ -139,6 +147,11 @@ class Server:
             server.close()
             with suppress(FileNotFoundError):
                 os.unlink(path)
+        if self._statistics is not None and self.stats_socket is not None:
+            self._statistics.close()
+            self._statistics = None
+            with suppress(FileNotFoundError):
+                os.unlink(self.stats_socket)
         for connection in list(self._connections):
             connection.session.close()
         for task in list(self._cli):

@@ -220,6 +220,7 @@ class Scheduler:
                 del self._queue[key]
                 node = self.graph.nodes.get(key)
                 if node is not None and not node.running:
+                    self._forget_waits(node)
                     self._step(node)
         finally:
             self._pumping = False
@@ -227,6 +228,14 @@ class Scheduler:
             self._idle.set()
         else:
             self._idle.clear()
+
+    def _forget_waits(self, node: Node) -> None:
+        for wake in node.waits:
+            if waiting := self._waiting.get(wake):
+                waiting.discard(node.key)
+                if not waiting:
+                    del self._waiting[wake]
+        node.waits = ()
 
     def _step(self, node: Node) -> None:
         decision = self._decider.decide(node)
@@ -244,6 +253,7 @@ class Scheduler:
 
     def _wait(self, node: Node, wait: Wait) -> None:
         self._mark(node, wait.state, wait.reason)
+        node.waits = wait.wakes
         for wake in wait.wakes:
             self._waiting[wake].add(node.key)
         for key in wait.first:

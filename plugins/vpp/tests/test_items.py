@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from contivpp_core.errors import ContivError
 from contivpp_core.items import Dependency, Item, Outcome, Owner
+from contivpp_core.ledger import Ledger, LedgerWrite
 from contivpp_core.namespaces import Namespace
 from contivpp_vpp.access import ForeignObject, Refused, VppAccess, VppUnavailable
 from contivpp_vpp.descriptors import all_descriptors
@@ -18,6 +20,7 @@ from contivpp_vpp.descriptors.interfaces import mac_of
 from contivpp_vpp.descriptors.route import _mentions
 from contivpp_vpp.descriptors.tap import explain_refusal, tap_message
 from contivpp_vpp.errors import ConnectionLost, NotConnected, VppError
+from contivpp_vpp.incarnation import Incarnation, StartSource
 from contivpp_vpp.items import (
     Address,
     AfPacket,
@@ -35,8 +38,8 @@ from contivpp_vpp.items import (
     Unnumbered,
     VrfTable,
 )
-from contivpp_vpp.messages import ControlPing, TapFlags
-from contivpp_vpp.probe import PROBE
+from contivpp_vpp.messages import ControlPing, SwInterfaceDetails, TapCreateV3, TapFlags
+from contivpp_vpp.probe import PROBE, TapSupport, probe_tap, recall, remember
 from contivpp_vpp.values import LONGEST_NAME, canonical_mac, name_of_tag, prefix_parts, tag_of
 from contivpp_vpp.wire.errors import InvalidMessage
 
@@ -233,6 +236,50 @@ def test_macs_by_name_are_local_and_differ() -> None:
 
 def test_the_probe_carries_our_tag() -> None:
     assert name_of_tag(tap_message(PROBE).tag) == PROBE.name
+
+
+class TapMaker:
+    """A client whose VPP makes TAPs; `refuses` is the error number for the first one."""
+
+    def __init__(self, refuses: int = 0) -> None:
+        self.refuses = refuses
+        self.sent: list[str] = []
+
+    async def request(self, message: Any) -> Any:
+        self.sent.append(message.MESSAGE)
+        if isinstance(message, TapCreateV3) and self.refuses:
+            raise VppError(self.refuses, message.MESSAGE)
+        return message.REPLY(sw_if_index=5) if isinstance(message, TapCreateV3) else message.REPLY()
+
+    async def dump(self, message: Any) -> Any:
+        return [SwInterfaceDetails(sw_if_index=3), SwInterfaceDetails(sw_if_index=4, tag=tag_of(PROBE.name))]
+
+
+@pytest.mark.parametrize(
+    ("refuses", "sent", "usable"),
+    [
+        pytest.param(0, ["tap_create_v3", "tap_delete_v2"], True, id="it is made and deleted"),
+        pytest.param(-71, ["tap_create_v3", "tap_delete_v2"], True, id="that of an interrupted attempt is deleted"),
+        pytest.param(-11, ["tap_create_v3"], False, id="no vhost-net"),
+    ],
+)
+async def test_the_probe_leaves_nothing(refuses: int, sent: list[str], usable: bool) -> None:
+    client = TapMaker(refuses)
+    support = await probe_tap(client)
+    assert client.sent == sent
+    assert support.usable is usable
+    assert bool(support.reason) is not usable
+
+
+async def test_the_answer_of_the_probe_holds_for_one_vpp() -> None:
+    ledger = Ledger.open(None)
+    this = Incarnation(7, 100.0, StartSource.PROCESS)
+    assert recall(ledger, this) is None
+    await remember(ledger, this, TapSupport(False, "why"))
+    assert recall(ledger, this) == TapSupport(False, "why")
+    assert recall(ledger, Incarnation(7, 101.0, StartSource.PROCESS)) is None
+    await ledger.commit(LedgerWrite("vpp/probe", "tap", b"not what is written today"))
+    assert recall(ledger, this) is None
 
 
 FIB = """\

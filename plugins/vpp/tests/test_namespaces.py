@@ -20,10 +20,11 @@ from contivpp_vpp.items import (
     Mac,
     Tap,
 )
+from contivpp_vpp.probe import PROBE
 from contivpp_vpp.testing import real_vpp
 from contivpp_vpp.transports import unix_socket
 
-from .benches import Bench, a_bench
+from .benches import Bench, a_bench, a_vpp
 from .nodes import PodLink, a_node, pods
 
 
@@ -65,6 +66,21 @@ async def test_a_tap_in_a_pods_namespace(own_network: str) -> None:
         await bench.delete(item)
         await bench.delete(item)
         assert await bench.dump(item.kind) == {}
+
+
+@pytest.mark.netns
+@pytest.mark.skipif(not FilePath("/dev/net/tun").exists(), reason="needs /dev/net/tun")
+async def test_what_an_interrupted_probe_leaves_is_deleted(own_network: str) -> None:
+    async with a_vpp("embedded") as connect:
+        operator = await Connection.open(connect, name="the agent before")
+        await Bench(operator).create(Tap(name=PROBE.name, host_name="left", namespace=Namespace(own_network, 1, 1)))
+        async with a_node(connect) as node:
+
+            async def gone() -> bool:
+                return not await operator.dump(m.SwInterfaceTapV2Dump())
+
+            await node.until(gone)
+        operator.close()
 
 
 @pytest.mark.netns

@@ -61,6 +61,7 @@ class _Views:
             "conditions": {name: {"ok": c.ok, "reason": c.reason} for name, c in agent.readiness().items()},
             "revision": agent.state.revision,
             "items": agent.scheduler.counts(),
+            "operations": msgspec.to_builtins(agent.scheduler.counters),
             "failedRenderers": {str(owner): error for owner, error in agent.engine.failures.items()},
             "droppedEvents": agent.hooks.dropped(),
             "uptimeSeconds": agent.uptime(),

@@ -396,7 +396,11 @@ async def test_hook_api_routes_and_the_local_api(tmp_path: Path) -> None:
         assert [entry["cause"] for entry in (await served.get("/v1/history?limit=1"))[1]] == ["add"]
         assert (await served.get("/v1/history?limit=x"))[0] == 400
         assert (await served.get("/v1/plugins"))[1][0]["name"] == "trial"
-        assert (await served.get("/v1/status"))[1]["items"]["applied"] == 2
+        status = (await served.get("/v1/status"))[1]
+        assert status["items"]["applied"] == 2
+        assert {name: sum(kinds.values()) for name, kinds in status["operations"].items()} == {
+            "created": 2, "updated": 0, "deleted": 0, "failed": 0
+        }  # fmt: skip
         assert (await served.get("/v1/trial?a=b")) == (200, {"query": {"a": "b"}})
         status, answer = await served.get("/v1/broken")
         assert status == 500

@@ -101,6 +101,7 @@ def _status(client: Client, arguments: argparse.Namespace) -> View:
         [f"condition: {name}", state["ok"], state["reason"]] for name, state in found["conditions"].items()
     ]
     rows += [[f"items: {state}", number, ""] for state, number in found["items"].items() if number]
+    rows += [[f"operations: {name}", sum(kinds.values()), ""] for name, kinds in found["operations"].items()]
     rows += [[f"renderer failed: {owner}", "", error] for owner, error in found["failedRenderers"].items()]
     rows += [[f"events dropped: {plugin}", number, ""] for plugin, number in found["droppedEvents"].items()]
     return found, ["what", "value", "reason"], rows

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pods notice when the agent, or VPP, is killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import time
+
+import pytest
+
+from .harness import Mesh, Node, accepts, node, run, until
+
+pytestmark = pytest.mark.netns
+
+READS = re.compile(
+    r".*_dump|.*_get|want_.*|show_.*|control_ping|sockclnt_(create|delete)|get_first_msg_id|api_versions|"
+    r"memclnt_keepalive(_reply)?|cli_inband"
+)
+
+
+async def monitor(netns: str) -> asyncio.subprocess.Process:
+    """Print every change of a namespace that the kernel tells of."""
+    return await asyncio.create_subprocess_exec(
+        "nsenter", f"--net={netns}", "ip", "-o", "monitor", "link", "address", "route", stdout=asyncio.subprocess.PIPE
+    )
+
+
+async def test_killing_the_agent_loses_no_packet_and_its_restart_only_reads(both: Node) -> None:
+    first, second = (await both.pods(2)).items()
+    address = second[1]
+    ping = await asyncio.create_subprocess_exec(
+        "nsenter", f"--net={first[0]}", "ping", "-n", "-i", "0.01", address, stdout=asyncio.subprocess.PIPE
+    )
+    monitors = [await monitor(path) for path in (both.netns, first[0], second[0])]
+    try:
+        await asyncio.sleep(0.5)
+        await both.vpp.trace_on()
+        await both.kill_agent()
+        await asyncio.sleep(0.5)
+        begin = time.monotonic()
+        await both.start_agent()
+        restart = time.monotonic() - begin
+        await both.settled()
+        await asyncio.sleep(1.0)
+    finally:
+        ping.send_signal(signal.SIGINT)
+        out = (await ping.communicate())[0].decode()
+        for each in monitors:
+            each.terminate()
+        changes = [(await each.communicate())[0].decode() for each in monitors]
+    found = re.search(r"(\d+) packets transmitted, (\d+) received", out)
+    assert found, out
+    sent, received = map(int, found.groups())
+    requests = await both.vpp.trace()
+    status = both.get("status")
+    print(f"{sent} sent, {received} received; agent ready again after {restart:.2f} s, {len(requests)} requests to VPP")
+    assert sent > 150
+    assert received >= sent - 1, out[-500:]  # the last one may be on its way when ping is stopped
+    missed = set(range(1, sent)) - {int(number) for number in re.findall(r"icmp_seq=(\d+)", out)}
+    assert not missed
+    assert requests
+    assert [name for name in requests if not READS.fullmatch(name)] == []
+    assert changes == ["", "", ""]
+    assert status["operations"] == {"created": {}, "updated": {}, "deleted": {}, "failed": {}}
+    assert status["items"]["applied"] > 0
+
+
+async def test_after_a_restart_of_vpp_pods_keep_address_and_mac_and_reach_each_other(dataplane: str) -> None:
+    count = 20 if dataplane == "embedded" else 4  # TAPs there, AF_PACKET here, where VPP needs 250 ms for each
+    async with node(dataplane) as rig:
+        await rig.start_agent()
+        pods = await rig.pods(count)
+        links = {path: await link(path) for path in pods}
+        mesh = Mesh(pods)
+        try:
+            before = await mesh.connected(5)
+            await rig.vpp.kill()
+            returned = asyncio.ensure_future(socket_is_back(rig))
+            await asyncio.gather(rig.vpp.start(), returned)
+            await mesh.connected(30)
+            seconds = time.monotonic() - returned.result()
+            print(f"{dataplane}: {count} pods connected in {seconds:.2f} s (full mesh when nothing is wrong: {before:.2f} s)")
+        finally:
+            mesh.close()
+        assert {path: await link(path) for path in pods} == links
+        await rig.settled()
+        assert seconds < 2.0
+
+
+async def socket_is_back(rig: Node) -> float:
+    """Return when VPP's API socket was served again."""
+    await until(lambda: not accepts(rig.vpp.api_socket), 1, "VPP is gone")
+    await until(lambda: accepts(rig.vpp.api_socket), 60, "VPP is back", every=0.005)
+    return time.monotonic()
+
+
+async def link(netns: str) -> tuple[str, list[str]]:
+    """MAC and addresses of a pod."""
+    _, out, _ = await run("ip", "-j", "address", "show", "eth0", netns=netns)
+    found = json.loads(out)[0]
+    return found["address"], [f"{each['local']}/{each['prefixlen']}" for each in found["addr_info"] if each["family"] == "inet"]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks that live beside the packages they measure: loaded from there, set against a reference here."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tests.bench.machine import ROOT
+from tests.bench.result import Goal, Measured, Skipped
+
+__all__ = ["executable_start", "forwarding", "probes"]
+
+SECONDS = 2.0
+ROUNDS = 3
+
+
+def load(path: str) -> ModuleType:
+    """Import a file that belongs to no package."""
+    file = ROOT / path
+    if not file.exists():
+        raise Skipped(f"{path} is not there")
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[file.stem] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def executable_start(runs: int) -> list[Measured]:
+    """Start of the installed executable with an agent that answers at once."""
+    system = Path("/usr/bin/python3")
+    found = load("cni/tests/bench_start.py").bench(2 * runs, str(system if system.exists() else sys.executable))
+    ours, empty = found["compiled_p50_ms"], found["empty_p50_ms"]
+    return [
+        Measured("start", "CNI executable, p50", "ms", ours, empty, "python3 -I -S -c pass", Goal(1.2), found),
+    ]
+
+
+def forwarding(runs: int) -> list[Measured]:
+    """Small packets from pod to pod through the embedded VPP, and the same through the kernel."""
+    bench = load("plugins/embeddedvpp/tests/bench_forwarding.py")
+    if reason := bench.possible():
+        raise Skipped(reason)
+    ours, theirs = [], []
+    for _ in range(max(1, min(ROUNDS, runs))):
+        ours.append(asyncio.run(bench.measure("tap", SECONDS)))
+        theirs.append(kernel_forwarding(bench, SECONDS))
+    rate, time = Goal(40_000, more_is_better=True, absolute=True), Goal(0.3, absolute=True)
+    lines = (
+        ("forwarding", "packets_per_second", "UDP, 64 bytes, pod to pod in the embedded VPP", "packets/s", rate),
+        ("ping", "ping_ms", "pod to pod in the embedded VPP", "ms", time),
+    )
+    return [
+        Measured(
+            name,
+            what,
+            unit,
+            statistics.median(each[key] for each in ours),
+            statistics.median(each[key] for each in theirs),
+            "kernel, veth pairs",
+            goal,
+            {"ours": [each[key] for each in ours], "theirs": [each[key] for each in theirs]},
+        )
+        for name, key, what, unit, goal in lines
+    ]
+
+
+def kernel_forwarding(bench: ModuleType, seconds: float) -> dict[str, float]:
+    """Packets a second and the time of a ping between two namespaces, with the kernel of a third between them."""
+    one, two, router = (bench.Namespace() for _ in range(3))
+    try:
+        router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        for number, pod in enumerate((one, two), 1):
+            pair = f"name v{number} type veth peer name eth0 netns {pod.process.pid}"
+            router.run("ip", "link", "add", *pair.split())
+            _up(router, f"v{number}", f"10.9.{number}.1/24")
+            _up(pod, "eth0", f"10.9.{number}.2/24")
+            pod.run("ip", "route", "add", "default", "via", f"10.9.{number}.1")
+        ping_ms = float(one.run(sys.executable, "-c", bench.PINGER, "10.9.2.2").split()[1])
+        received, took = _send(bench, one, two, seconds)
+    finally:
+        for namespace in (one, two, router):
+            namespace.close()
+    return {"packets_per_second": received / max(took, 0.001), "ping_ms": ping_ms}
+
+
+def _up(namespace: Any, link: str, address: str) -> None:
+    namespace.run("ip", "address", "add", address, "dev", link)
+    namespace.run("ip", "link", "set", link, "up")
+
+
+def _send(bench: ModuleType, one: Any, two: Any, seconds: float) -> tuple[float, float]:
+    receiver: subprocess.Popen[str] = two.start(sys.executable, "-c", bench.RECEIVER, str(seconds + 5))
+    assert receiver.stdout is not None
+    receiver.stdout.readline()
+    one.run(sys.executable, "-c", bench.SENDER, "10.9.2.2", str(seconds), "200000")
+    received, took = receiver.communicate()[0].split()
+    return float(received), float(took)
+
+
+def probes(runs: int) -> list[Measured]:
+    """TCP connects between two pods in memory."""
+    found = load("plugins/sandbox/tests/bench_probes.py").bench()
+    rate = float(found["probes_per_second"])
+    goal = Goal(2000, more_is_better=True, absolute=True)
+    return [Measured("probes", "scenario probes in memory, TCP connect", "probes/s", rate, goal=goal, details=found)]

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks compute of their times, and how they tell it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.bench.__main__ import main
+from tests.bench.parts import parts_of
+from tests.bench.result import Goal, Measured, Run
+
+SPANS = [
+    ("serve ADD", 1.0, 9.0),
+    ("ledger", 1.5, 2.0),
+    ("render", 2.0, 3.0),
+    ("apply", 3.0, 8.0),
+    ("vpp", 3.0, 5.0),
+    ("vpp", 4.0, 6.0),
+    ("linux", 5.0, 7.0),
+    ("serve DEL", 20.0, 21.0),
+    ("vpp", 20.0, 21.0),
+]
+
+
+def test_the_parts_are_disjoint_and_add_up_to_the_whole() -> None:
+    parts = parts_of([(0.0, 10.0)], SPANS)
+    assert parts == {
+        "executable": 2000.0,
+        "ledger": 500.0,
+        "record+render": 1000.0,
+        "vpp": 3000.0,
+        "linux": 1000.0,
+        "scheduler": 1000.0,
+        "rest of the agent": 1500.0,
+    }
+    assert sum(parts.values()) == 10_000.0
+
+
+@pytest.mark.parametrize(
+    ("goal", "ours", "reference", "met"),
+    [
+        pytest.param(Goal(3.0), 6.0, 2.0, True, id="a ratio at its bound"),
+        pytest.param(Goal(3.0), 6.1, 2.0, False, id="a ratio above its bound"),
+        pytest.param(Goal(0.7, more_is_better=True), 6.0, 10.0, False, id="a rate below its bound"),
+        pytest.param(Goal(5.0, absolute=True), 4.0, 0.1, True, id="an absolute bound ignores the reference"),
+        pytest.param(Goal(3.0), 6.0, None, None, id="a ratio without reference"),
+        pytest.param(None, 6.0, 2.0, None, id="no goal"),
+    ],
+)
+def test_goal(goal: Goal | None, ours: float, reference: float | None, met: bool | None) -> None:
+    assert Measured("x", "x", "ms", ours, reference, goal=goal).met is met
+
+
+def test_a_run_tells_results_and_reasons_in_both_forms() -> None:
+    result = Measured("add", "whole", "ms", 6.0, 2.0, "ptp", Goal(3.0))
+    run = Run({"cores": "2"}, [result], {"x": "no Go"}, {"y": "bug"})
+    table = run.table()
+    assert "add: whole" in table
+    assert "3.00 : 1  at most 3 : 1  met" in table
+    assert table.endswith("x: skipped: no Go\ny: failed: bug")
+    document = json.loads(run.json())
+    assert document["machine"] == {"cores": "2"}
+    assert (document["results"][0]["ratio"], document["results"][0]["met"]) == (3.0, True)
+    assert (document["skipped"], document["broken"]) == ({"x": "no Go"}, {"y": "bug"})
+
+
+def test_an_unknown_name_is_refused_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["nonsense"])
+    assert caught.value.code == 2
+    assert "add, burst, start" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Unavailable
-from contivpp_core.scheduler.graph import Node
+from contivpp_core.scheduler.graph import ItemState, Node
 
 if TYPE_CHECKING:
     from contivpp_core.scheduler.scheduler import Scheduler
@@ -64,6 +64,9 @@ class Resync:
         begin = loop.time()
         try:
             await self._quiet(domain)
+            for node in self._graph:
+                if node.descriptor.domain == domain:
+                    self._scheduler.relent(node)
             known = self._known()
             repaired: dict[str, int] = {}
             for descriptor in self._in_order(domain):
@@ -139,9 +142,11 @@ class Resync:
     def _present(self, descriptor: AnyDescriptor, key: str, found: Found) -> int:
         node = self._graph.nodes.get(key)
         if not found.ours:
-            if node is not None and node.actual is None:
-                node.foreign = True
-            return 0
+            if node is None:
+                return 0
+            wrong = self._absent(node)  # ours is gone, and somebody else's has its place
+            node.foreign = True
+            return wrong
         node = node or self._scheduler.orphan(key, descriptor.kind)
         before = node.actual
         if before is not None and before.handle != found.handle:
@@ -192,7 +197,9 @@ class Resync:
         self._running += 1
         try:
             start = self._scheduler.operations
-            first = self._differences(descriptor, await self._dump(descriptor, self._known_handles()), start)
+            first_dump = await self._dump(descriptor, self._known_handles())
+            self._let_go(descriptor, first_dump)
+            first = self._differences(descriptor, first_dump, start)
             if not first:
                 return {}
             second_dump = await self._dump(descriptor, self._known_handles())
@@ -205,10 +212,18 @@ class Resync:
                 else:
                     self._absent(self._graph.nodes[key])
             log.warning("drift repaired", extra={"kind": kind, "count": len(drifted), "keys": drifted[:10]})
+            return {kind: len(drifted)} if drifted else {}
         finally:
             self._running -= 1
-        self._scheduler.requeue([node.key for node in self._graph])
-        return {kind: len(drifted)} if drifted else {}
+            self._scheduler.requeue([node.key for node in self._graph])
+
+    def _let_go(self, descriptor: AnyDescriptor, found: list[Found]) -> None:
+        """Conflicts whose foreign object has gone may be tried again."""
+        foreign = {each.key for each in found if not each.ours}
+        for node in self._graph:
+            if node.descriptor is descriptor and node.state is ItemState.CONFLICT and node.key not in foreign:
+                node.foreign = False
+                self._scheduler.relent(node)
 
     def _differences(self, descriptor: AnyDescriptor, found: list[Found], start: int) -> dict[str, Any]:
         """Return keys whose object is not as believed and that no operation touched since `start`."""

@@ -106,7 +106,7 @@ class Scheduler:
                     continue
                 node = self._node(key, next(iter(wanted.values())).kind)
             node.choose(dict(wanted))
-            self._relent(node)
+            self.relent(node)
             self._queue[key] = None
         self.pump()
 
@@ -117,8 +117,8 @@ class Scheduler:
         node = self.graph.nodes[key] = Node(key, descriptor)
         return node
 
-    def _relent(self, node: Node) -> None:
-        """Something changed for the node: a refused value may be tried again, at once."""
+    def relent(self, node: Node) -> None:
+        """Something changed for the node: a failed operation may be tried again, at once."""
         node.refused = False
         node.attempts = 0
         self._cancel_timer(node)

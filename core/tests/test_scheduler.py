@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single cases of the scheduler: conflicts, holds, refusals, what people see."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from contivpp_core.clock import run_simulated
+from contivpp_core.errors import ContivError, RequestError
+from contivpp_core.items import AnyDescriptor, Item, Outcome, Owner
+from contivpp_core.scheduler import ItemRefused, Scheduler
+from contivpp_core.testing.dataplane import FakeDataplane, FakeLink, FakePort, FakeRoute, Refused
+
+ME, YOU = Owner("a", "me"), Owner("b", "you")
+
+
+def scheduler_of(world: FakeDataplane, **options: Any) -> Scheduler:
+    scheduler = Scheduler(seed=1, **options)
+    for descriptor in world.descriptors():
+        scheduler.register(descriptor)
+    return scheduler
+
+
+def want(scheduler: Scheduler, *items: Item, owner: Owner = ME) -> None:
+    scheduler.submit([item.key for item in items], {item.key: {owner: item} for item in items})
+
+
+def state(scheduler: Scheduler, key: str) -> tuple[str, str]:
+    return next((s.state, s.reason) for s in scheduler.items() if s.key == key)
+
+
+async def up(world: FakeDataplane, **options: Any) -> Scheduler:
+    scheduler = scheduler_of(world, **options)
+    await scheduler.domain_up("fake", "1")
+    return scheduler
+
+
+def simulated(test: Any) -> Any:
+    def run() -> None:
+        run_simulated(test())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@simulated
+async def test_of_two_values_the_smallest_owners_is_in_force() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    mine, yours = FakePort(name="p", model="a"), FakePort(name="p", model="b")
+    scheduler.submit([mine.key], {mine.key: {YOU: yours, ME: mine}})
+    await scheduler.settled()
+    assert world.dump() == {mine.key: mine}
+    (status,) = scheduler.items()
+    assert status.conflicts == ("b:you",)
+    assert status.state == "applied"
+    scheduler.submit([mine.key], {mine.key: {YOU: yours}})
+    await scheduler.settled()
+    assert world.dump() == {mine.key: yours}
+
+
+@simulated
+async def test_a_foreign_object_on_our_key_is_left_alone_until_it_goes() -> None:
+    world = FakeDataplane()
+    world.add_port(FakePort(name="p", model="foreign"))
+    world.foreign.add("fake/port/p")
+    scheduler = scheduler_of(world)
+    want(scheduler, FakePort(name="p"))
+    await scheduler.domain_up("fake", "1")
+    await scheduler.settled()
+    assert state(scheduler, "fake/port/p")[0] == "conflict"
+    assert world.ports[0].model == "foreign"
+    world.remove_port(0)
+    world.foreign.clear()
+    await scheduler.check("fake/port")
+    await scheduler.settled()
+    assert state(scheduler, "fake/port/p")[0] == "applied"
+
+
+@simulated
+async def test_an_object_of_ours_that_is_replaced_by_a_foreign_one_is_a_conflict() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    want(scheduler, FakePort(name="p"))
+    await scheduler.settled()
+    world.foreign.add("fake/port/p")
+    await scheduler.check("fake/port")
+    await scheduler.settled()
+    assert state(scheduler, "fake/port/p")[0] == "conflict"
+    assert world.calls[-1][0] == "dump"
+
+
+@simulated
+async def test_a_check_without_differences_leaves_the_scheduler_settled() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    want(scheduler, FakePort(name="p"))
+    checking = asyncio.create_task(scheduler.check("fake/port"))
+    await asyncio.sleep(0.001)
+    want(scheduler, FakePort(name="q"))
+    assert await checking == {}
+    async with asyncio.timeout(10):
+        await scheduler.settled()
+    assert set(world.dump()) == {"fake/port/p", "fake/port/q"}
+
+
+@simulated
+async def test_nothing_is_changed_or_deleted_while_tables_are_not_complete() -> None:
+    world = FakeDataplane()
+    complete = False
+    scheduler = await up(world, complete=lambda renderer: complete)
+    want(scheduler, FakePort(name="p", model="a"))
+    await scheduler.settled()
+    assert "fake/port/p" in world.dump()  # creation is not held
+    want(scheduler, FakePort(name="p", model="b"))
+    await scheduler.settled()
+    assert state(scheduler, "fake/port/p")[0] == "held"
+    scheduler.submit(["fake/port/p"], {})
+    await scheduler.settled()
+    assert "fake/port/p" in world.dump()
+    complete = True
+    scheduler.touch_all()
+    await scheduler.settled()
+    assert world.dump() == {}
+
+
+@simulated
+async def test_orphans_stay_while_a_producer_of_their_kind_is_not_healthy() -> None:
+    world = FakeDataplane()
+    world.add_port(FakePort(name="orphan"))
+    healthy = False
+    scheduler = scheduler_of(world, healthy=lambda renderer: healthy)
+    scheduler.producers["fake/port"].add("a")
+    await scheduler.domain_up("fake", "1")
+    await scheduler.settled()
+    assert state(scheduler, "fake/port/orphan") == ("held", "renderer a failed: it may want this item")
+    healthy = True
+    scheduler.touch_all()
+    await scheduler.settled()
+    assert world.dump() == {}
+
+
+@simulated
+async def test_a_failing_item_is_tried_again_and_delays_nobody_else() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    world.fail("create fake/port/p", times=3)
+    routes = FakeRoute(prefix=1, port="q"), FakeRoute(prefix=2, port="p")
+    want(scheduler, FakePort(name="p"), FakePort(name="q"), *routes)
+    await scheduler.settled()
+    assert state(scheduler, "fake/port/p")[0] == "failed"
+    assert "is refused by plan" in state(scheduler, "fake/port/p")[1]
+    assert state(scheduler, "fake/route/2") == ("pending", "waits for fake/if/p")
+    assert state(scheduler, "fake/route/1")[0] == "applied"
+    await asyncio.sleep(5)
+    await scheduler.settled()
+    assert {s.state for s in scheduler.items()} == {"applied"}
+    assert scheduler.counters.failed["fake/port"] == 3
+
+
+@simulated
+async def test_a_request_hears_of_its_failed_item() -> None:
+    world = FakeDataplane()
+    scheduler = scheduler_of(world)
+    _refuse_for_good(scheduler.descriptors["fake/port"])
+    await scheduler.domain_up("fake", "1")
+    world.fail("create fake/port/p")
+    want(scheduler, FakePort(name="p"))
+    with pytest.raises(ItemRefused, match="fake/port/p cannot be applied: create fake/port/p is refused by plan"):
+        await scheduler.waiters.until_applied(["fake/port/p"], 10)
+    want(scheduler, FakeRoute(prefix=1, port="p"))
+    with pytest.raises(RequestError, match=r"not done within 3 s: fake/route/1 is pending: waits for fake/if/p"):
+        await scheduler.waiters.until_applied(["fake/route/1"], 3)
+    scheduler.submit(["fake/port/p"], {"fake/port/p": {ME: FakePort(name="p", model="b")}})
+    await scheduler.waiters.until_applied(["fake/route/1"], 10)
+
+
+def _refuse_for_good(descriptor: AnyDescriptor) -> None:
+    vars(descriptor)["classify"] = lambda error: Outcome.CHANGE if isinstance(error, Refused) else Outcome.UNKNOWN
+
+
+@simulated
+async def test_any_plugin_may_hold_a_link_down_until_its_item_is_there() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    port, link = FakePort(name="p"), FakeLink(port="p")
+    wish = FakeLink(port="p", requires=("fake/route/1",))
+    scheduler.submit([port.key, link.key], {port.key: {ME: port}, link.key: {ME: link, YOU: wish}})
+    await scheduler.settled()
+    assert link.key not in world.dump()
+    want(scheduler, FakeRoute(prefix=1, port="p"))
+    await scheduler.settled()
+    assert link.key in world.dump()
+    assert world.calls.index(("create", "fake/route/1")) < world.calls.index(("create", link.key))
+
+
+@simulated
+async def test_what_is_unknown_to_the_scheduler_is_refused_clearly() -> None:
+    world = FakeDataplane()
+    scheduler = scheduler_of(world)
+    with pytest.raises(ContivError, match="two descriptors are registered for kind fake/port"):
+        scheduler.register(world.descriptors()[0])
+
+    class Strange(FakePort, frozen=True, kw_only=True):
+        kind = "strange/port"
+
+    with pytest.raises(ContivError, match="no descriptor is registered for kind strange/port"):
+        want(scheduler, Strange(name="p"))

@@ -9,7 +9,7 @@ scenario finds must not differ. The rigs are in the folders beside this module.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -84,12 +84,14 @@ class Verdict:
 
     `reached` is who answered: `namespace/pod:port`, or `address:port` for what is no pod; without the port for ICMP.
     `seen_source` is who the server saw, as a name (`namespace/pod`, `node:NAME`) where the address is one's, else
-    the address; empty when nothing arrived. `why` explains a drop: node, interface, and reason.
+    the address, which is always in `source_address`; empty when nothing arrived. `why` explains a drop: node,
+    interface, and reason.
     """
 
     verdict: Expectation
     reached: tuple[str, ...] = ()
     seen_source: str = ""
+    source_address: str = ""
     why: str = ""
 
 
@@ -135,10 +137,17 @@ def summarise(expect: Expectation, verdicts: Sequence[Verdict]) -> Verdict:
     """Return one verdict for the repeats of a probe: where they differ, the first that was not expected rules."""
     ruling = next((verdict for verdict in verdicts if verdict.verdict != expect), verdicts[0])
     reached = sorted({name for verdict in verdicts for name in verdict.reached})
-    sources = sorted({verdict.seen_source for verdict in verdicts if verdict.seen_source})
     return Verdict(
-        verdict=ruling.verdict, reached=tuple(reached), seen_source=", ".join(sources), why=ruling.why
+        verdict=ruling.verdict,
+        reached=tuple(reached),
+        seen_source=_all(verdict.seen_source for verdict in verdicts),
+        source_address=_all(verdict.source_address for verdict in verdicts),
+        why=ruling.why,
     )
+
+
+def _all(texts: Iterable[str]) -> str:
+    return ", ".join(sorted({text for text in texts if text}))
 
 
 def container_id(namespace: str, name: str, uid: str, generation: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from contivpp_sandbox.rigs.base import Probe, RigError, Verdict, summarise
 from contivpp_sandbox.rigs.memory.flows import EchoFlow, Flow, TcpFlow, TcpStray, UdpFlow
@@ -79,19 +80,25 @@ class Prober:
 
     def _verdict(self, host: Host, hop: Hop, target: int, flow: Flow, probe: Probe) -> Verdict:
         arrival = self._arrival(flow)
-        source = self._name_of(arrival.source) if arrival is not None else ""
-        if probe.one_way and arrival is not None:
-            reached = arrival.host if probe.protocol == "ICMP" else f"{arrival.host}:{arrival.port}"
-            return Verdict(verdict="allowed", reached=(reached,), seen_source=source)
+        verdict = self._ended(host, hop, target, flow, arrival if probe.one_way else None)
+        if arrival is None:
+            return verdict
+        address = dotted(arrival.source)
+        return replace(verdict, seen_source=self._name_of(arrival.source), source_address=address)
+
+    def _ended(self, host: Host, hop: Hop, target: int, flow: Flow, arrival: Arrival | None) -> Verdict:
+        """Say how a flow ended; `arrival` is given when that alone makes it allowed."""
+        if arrival is not None:
+            reached = f"{arrival.host}:{arrival.port}" if arrival.port else arrival.host
+            return Verdict(verdict="allowed", reached=(reached,))
         if flow.answer is not None:
             answered = flow.answer.decode(errors="replace")
-            reached = answered or self._name_of(target)
-            return Verdict(verdict="allowed", reached=(reached,), seen_source=source)
+            return Verdict(verdict="allowed", reached=(answered or self._name_of(target),))
         if flow.refused:
-            return Verdict(verdict="refused", seen_source=source, why=flow.refused)
+            return Verdict(verdict="refused", why=flow.refused)
         waiting = host.unresolved()
         why = f"{host.name}: {waiting}" if waiting else self._notes.why(hop.source, target)
-        return Verdict(verdict="denied", seen_source=source, why=why or f"no answer from {dotted(target)}")
+        return Verdict(verdict="denied", why=why or f"no answer from {dotted(target)}")
 
 
 def _flow(host: Host, hop: Hop, target: int, probe: Probe) -> Flow:

@@ -155,8 +155,6 @@ class Descriptor(Generic[I]):
     """Where others look up this kind's handles, for example `vpp/interface`; its items provide a key there."""
     dumps_after: ClassVar[tuple[str, ...]] = ()
     """Spaces and kinds whose handles this kind's dump looks up."""
-    resync_seconds: ClassVar[float | None] = None
-    """How often the kind is read back and compared while nothing happens; None: only with its domain."""
 
     def dependencies(self, item: I) -> Iterable[Dependency]:
         """Return what must be applied before the item."""

@@ -67,7 +67,6 @@ class Scheduler:
         self.on_failed: Callable[[Node], None] = lambda node: None
         self.on_recovered: Callable[[Node], None] = lambda node: None
         self.on_resynced: Callable[[str, str, float, Mapping[str, int]], None] = lambda *_: None
-        self.sweep_forbidden: dict[str, str] = {}  # kind -> why its orphans stay
         self._complete = complete
         self._healthy = healthy
         self._decider = Decider(self.graph, fact=fact, hold=self.hold, down=self._down_reason)
@@ -141,8 +140,6 @@ class Scheduler:
         if node.desired is None:
             renderers = node.released
             if renderers is None:
-                if reason := self.sweep_forbidden.get(kind):
-                    return reason
                 renderers = frozenset(self.producers[kind])
                 for name in sorted(renderers):
                     if not self._healthy(name):

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -203,7 +204,7 @@ class RealVppProcess:
     async def trace(self) -> list[str]:
         """The names of the requests since `trace_on`, without those of the test itself (CLI)."""
         text = await self._cli("api trace dump")
-        names = [line.split("vl_api_")[1].split("_t")[0] for line in text.splitlines() if "vl_api_" in line]
+        names = re.findall(r"^vl_api_(\w+)_t:", text, re.MULTILINE)
         return [name for name in names if name != "cli_inband"]
 
     async def _cli(self, command: str) -> str:

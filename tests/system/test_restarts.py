@@ -16,7 +16,7 @@ from .harness import Mesh, Node, accepts, node, run, until
 pytestmark = pytest.mark.netns
 
 READS = re.compile(
-    r".*_dump|.*_get|want_.*|show_.*|control_ping|sockclnt_(create|delete)|get_first_msg_id|api_versions|"
+    r".*_dump|.*_get|.*_get_table|want_.*|show_.*|control_ping|sockclnt_(create|delete)|get_first_msg_id|api_versions|"
     r"memclnt_keepalive(_reply)?|cli_inband"
 )
 
@@ -24,7 +24,7 @@ READS = re.compile(
 async def monitor(netns: str) -> asyncio.subprocess.Process:
     """Print every change of a namespace that the kernel tells of."""
     return await asyncio.create_subprocess_exec(
-        "nsenter", f"--net={netns}", "ip", "-o", "monitor", "link", "address", "route", stdout=asyncio.subprocess.PIPE
+        "nsenter", f"--net={netns}", "ip", "-4", "-o", "monitor", "link", "address", "route", stdout=asyncio.subprocess.PIPE
     )
 
 

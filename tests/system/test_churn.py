@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods come and go in random order while the agent is killed again and again: nothing leaks, no address is given twice.
+
+CONTIVPP_CHURN sets how many calls are made (200 unless told), CONTIVPP_CHURN_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness import Node, descriptors, node, until
+
+pytestmark = pytest.mark.netns
+
+CALLS = int(os.environ.get("CONTIVPP_CHURN", "200"))
+SEED = int(os.environ.get("CONTIVPP_CHURN_SEED") or time.time_ns() % 1_000_000)
+WORKERS = 6
+
+
+class Churn:
+    """Workers that connect and disconnect pods, as a runtime would, and a killer of the agent."""
+
+    def __init__(self, rig: Node, calls: int) -> None:
+        self.rig = rig
+        self.calls = calls
+        self.random = random.Random(SEED)
+        self.numbers = iter(range(10**6))
+        self.live: dict[str, str] = {}  # address -> container
+        self.failures: list[Any] = []
+        self.done = self.kills = self.broken = 0
+
+    async def run(self) -> None:
+        killer = asyncio.ensure_future(self.kill_often())
+        workers = [asyncio.ensure_future(self.work()) for _ in range(WORKERS)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for task in (killer, *workers):
+                task.cancel()
+            await asyncio.gather(killer, *workers, return_exceptions=True)
+        if not killer.cancelled() and (error := killer.exception()):
+            raise error
+        assert self.rig.agent is not None
+        if self.rig.agent.returncode is not None:
+            await self.rig.start_agent()
+        await until(self.rig.ready, 20, "the agent is ready again")
+
+    async def kill_often(self) -> None:
+        while True:
+            ahead = self.done + self.random.randint(10, 40)
+            while self.done < ahead:
+                await asyncio.sleep(0.005)
+            await self.rig.kill_agent()
+            self.kills += 1
+            await self.rig.start_agent()
+
+    async def work(self) -> None:
+        pods: dict[str, str] = {}  # container -> namespace
+        spare: list[str] = []  # namespaces to be used again
+        while self.done < self.calls:
+            if pods and self.random.random() < 0.45 + 0.1 * (len(pods) > 4):
+                await self.remove(pods, spare, self.random.choice(sorted(pods)))
+            else:
+                await self.add(pods, spare)
+        while pods:
+            await self.remove(pods, spare, self.random.choice(sorted(pods)))
+        for path in spare:
+            self.rig.namespaces.drop(path)
+
+    async def add(self, pods: dict[str, str], spare: list[str]) -> None:
+        container = f"c{next(self.numbers)}"
+        path = spare.pop() if spare else self.rig.namespaces.make(container)
+        while (answer := await self.call("ADD", container, path)) is None:
+            if self.random.random() < 0.5:  # the runtime gives up, and cleans up
+                await self.disconnect(container, path)
+                spare.append(path)
+                return
+        code, result = answer
+        if code != 0:
+            self.failures.append(result)
+            await self.disconnect(container, path)
+            spare.append(path)
+            return
+        address = result["ips"][0]["address"]
+        assert address not in self.live, f"{address} was given to {self.live[address]}, and now to {container}"
+        self.live[address] = container
+        pods[container] = path
+
+    async def remove(self, pods: dict[str, str], spare: list[str], container: str) -> None:
+        path = pods.pop(container)
+        self.live = {address: owner for address, owner in self.live.items() if owner != container}
+        gone = self.random.random() < 0.3  # the namespace may go first
+        if gone:
+            self.rig.namespaces.drop(path)
+        await self.disconnect(container, path)
+        if gone:
+            return
+        if self.random.random() < 0.3:
+            spare.append(path)
+        else:
+            self.rig.namespaces.drop(path)
+
+    async def disconnect(self, container: str, path: str) -> None:
+        while (answer := await self.call("DEL", container, path)) is None:
+            pass
+        assert answer == (0, None)
+
+    async def call(self, command: str, container: str, path: str) -> tuple[int, Any] | None:
+        """One call; None where the agent went away."""
+        try:
+            answer = await self.rig.cni(command, container, path)
+        except OSError:
+            self.broken += 1
+            await asyncio.sleep(0.05)
+            return None
+        self.done += 1
+        return answer
+
+
+async def test_churn_with_a_dying_agent_leaks_nothing(dataplane: str) -> None:
+    calls = CALLS if dataplane == "embedded" else max(30, CALLS // 10)
+    print(f"seed {SEED}, {calls} calls")
+    async with node(dataplane) as rig:
+        await rig.start_agent()
+        await warm_up(rig)
+        before = await rig.footprint()
+        files = {"agent": descriptors(rig.agent), "VPP": descriptors(rig.vpp.process)}
+        churn = Churn(rig, calls)
+        begin = time.monotonic()
+        await churn.run()
+        seconds = time.monotonic() - begin
+        await warm_up(rig)
+        await rig.nothing_left(before)
+        print(f"{churn.done} answered, {churn.broken} broken off, {churn.kills} kills, {seconds:.1f} s")
+        assert churn.failures == []
+        assert churn.kills >= calls // 50
+
+        def same() -> bool:
+            return files == {"agent": descriptors(rig.agent), "VPP": descriptors(rig.vpp.process)}
+
+        try:
+            await until(same, 5, "file descriptors are as before")
+        except AssertionError:
+            assert {"agent": descriptors(rig.agent), "VPP": descriptors(rig.vpp.process)} == files
+        for process in (rig.agent, rig.vpp.process):
+            assert process is not None
+            assert namespaces_of(process.pid) == {os.stat(rig.netns).st_ino}
+
+
+async def warm_up(rig: Node) -> None:
+    """Connect and disconnect some pods at once, so that threads and libraries are there."""
+    pods = await rig.pods(6, prefix="warm")
+    for path in pods:
+        await rig.delete(Path(path).name, path)
+        rig.namespaces.drop(path)
+
+
+def namespaces_of(pid: int) -> set[int]:
+    """The network namespaces that the threads of a process are in."""
+    return {os.stat(task / "ns" / "net").st_ino for task in Path(f"/proc/{pid}/task").iterdir()}

@@ -35,6 +35,8 @@ __all__ = ["MemoryDevices"]
 
 TAP, AF_PACKET = "tap", "af-packet"
 _DEFAULT_MTU = 1500
+_EXPLAINED = {"ip4-glean": "no pod has this address: no route but the subnet's own; VPP asks for it by ARP"}
+"""What a node's counter alone does not tell."""
 
 
 class _LinkPort(MemoryPort):
@@ -48,7 +50,10 @@ class _LinkPort(MemoryPort):
 
 
 class MemoryDevices:
-    """TAPs and AF_PACKET ports of one VPP. `plugged` is called for every link that appears in a namespace."""
+    """TAPs and AF_PACKET ports of one VPP.
+
+    `plugged` is called with the path of a namespace in which a link appeared; `owner` tells whose a namespace is.
+    """
 
     def __init__(
         self,
@@ -58,12 +63,14 @@ class MemoryDevices:
         notes: Notes,
         node: str,
         plugged: Callable[[str], None],
+        owner: Callable[[str], str],
     ) -> None:
         self._kernel = kernel
         self._dataplane = dataplane
         self._notes = notes
         self._node = node
         self._plugged = plugged
+        self._owner = owner
         self._taps: dict[Interface, MemoryLink] = {}
         self._listening: dict[Interface, MemoryLink] = {}
         dataplane.graph.tracer = self._dropped
@@ -216,8 +223,15 @@ class MemoryDevices:
         if packet is None and data[12:14] == b"\x08\x00":
             packet = parse_ipv4(data[14:])
         ends = (packet.source, packet.target) if packet is not None else (0, 0)
-        name = f"{interface.name} ({interface.tag})" if interface.tag else interface.name
-        self._notes.lost(f"node {self._node}: VPP interface {name}: {node}", reason.description, *ends)
+        where = f"node {self._node}: VPP interface {self._label(interface)}: {node}"
+        self._notes.lost(where, _EXPLAINED.get(node, reason.description), *ends)
+
+    def _label(self, interface: Interface) -> str:
+        """Return an interface's name in VPP, and whose it is."""
+        link = self._taps.get(interface) or self._listening.get(interface)
+        end = link.peer if link is not None and link.peer is not None else link
+        owner = self._owner(end.namespace.identity.path) if end is not None else ""
+        return f"{interface.name} ({owner})" if owner else interface.name
 
 
 def _nowhere(frame: bytes) -> None:

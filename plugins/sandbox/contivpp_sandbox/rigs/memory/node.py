@@ -49,7 +49,7 @@ class StoredLedger(Ledger):
 
 
 class MemoryNode:
-    """A node; `plugged` is called with the path of a namespace in which a link appeared."""
+    """A node; `plugged` and `owner` are explained in `devices`."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class MemoryNode:
         *,
         notes: Notes,
         plugged: Callable[[str], None],
+        owner: Callable[[str], str],
     ) -> None:
         self.name = name
         self.kernel = MemoryKernel()
@@ -67,6 +68,7 @@ class MemoryNode:
         self._config = _agent_config(name, node_id, config)
         self._notes = notes
         self._plugged = plugged
+        self._owner = owner
         self._gate = KernelGate(self.kernel)
         self._ledger = StoredLedger()
         self._devices: MemoryDevices | None = None
@@ -94,7 +96,7 @@ class MemoryNode:
         dataplane = Dataplane(time=clock)
         self._pid += 1
         self._devices = MemoryDevices(
-            self.kernel, dataplane, notes=self._notes, node=self.name, plugged=self._plugged
+            self.kernel, dataplane, notes=self._notes, node=self.name, plugged=self._plugged, owner=self._owner
         )
         self.vpp = Vpp(dataplane, devices=self._devices, time=lambda: clock() - begin, pid=self._pid)
 

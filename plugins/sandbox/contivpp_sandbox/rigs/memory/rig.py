@@ -65,7 +65,9 @@ class MemoryRig:
         """Build the node, and wait until its agent is ready."""
         if len(nodes) != 1:
             raise RigError(f"{len(nodes)} nodes are not served yet: give one node")
-        self._node = MemoryNode(nodes[0], 1, config, notes=self.notes, plugged=self._plugged)
+        self._node = MemoryNode(
+            nodes[0], 1, config, notes=self.notes, plugged=self._plugged, owner=self._owner
+        )
         await self._node.start()
         await self._deliver()
 
@@ -193,6 +195,10 @@ class MemoryRig:
             sandbox.renew(self._next_generation())
         if failed:
             await self._connect_all(failed)
+
+    def _owner(self, path: str) -> str:
+        host = self._hosts.get(path)
+        return host.name if host is not None else ""
 
     def _plugged(self, path: str) -> None:
         if host := self._hosts.get(path):

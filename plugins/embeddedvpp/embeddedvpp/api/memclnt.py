@@ -25,7 +25,7 @@ def sockclnt_create(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
     """Name the client and hand out the message table."""
     session.name = request.name
     entry = types()["message_table_entry"]
-    table = [entry(number, codec.definition.name_crc) for number, codec in sorted(vpp.messages.by_id.items())]
+    table = [entry(number, name) for name, number in sorted(vpp.messages.ids.items(), key=lambda item: item[1])]
     return {"response": 0, "index": session.handle, "message_table": table}
 
 

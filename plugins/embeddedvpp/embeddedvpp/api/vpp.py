@@ -82,6 +82,14 @@ class MessageTable:
         "memclnt_keepalive": 21, "memclnt_keepalive_reply": 22, "control_ping": 23, "control_ping_reply": 24,
         "get_api_json": 27, "get_api_json_reply": 28,
     }  # fmt: skip
+    # For shared memory and VPP's own use, so nothing answers them; clients still look them up (vpp_papi's asyncio one).
+    UNSERVED: ClassVar[dict[str, int]] = {
+        "memclnt_create_9c5e1c2f": 1, "memclnt_create_reply_42ec4560": 2, "memclnt_delete_7e1c04e3": 3,
+        "memclnt_delete_reply_3d3b6312": 4, "rx_thread_exit_c3a3a452": 5, "memclnt_rx_thread_suspend_c3a3a452": 6,
+        "memclnt_read_timeout_c3a3a452": 7, "rpc_call_7e8a2c95": 8, "rpc_call_reply_e8d4e804": 9,
+        "trace_plugin_msg_ids_f476d3ce": 14, "sock_init_shm_51646d92": 19, "sock_init_shm_reply_e8d4e804": 20,
+        "memclnt_create_v2_c4bd4882": 25, "memclnt_create_v2_reply_42ec4560": 26,
+    }  # fmt: skip
 
     def __init__(self) -> None:
         self.by_name = dict(self.FIXED)
@@ -97,6 +105,7 @@ class MessageTable:
                 number += 1
         everything = codecs()
         self.by_id: dict[int, Codec] = {number: everything[name] for name, number in self.by_name.items()}
+        self.ids = {codec.definition.name_crc: number for number, codec in self.by_id.items()} | self.UNSERVED
         self.services: dict[str, Service] = {
             service.request: service for module in self.modules for service in module.services
         }

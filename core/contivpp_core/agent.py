@@ -23,6 +23,7 @@ from typing import Any
 from contivpp_core import loading
 from contivpp_core.api import ApiServer
 from contivpp_core.api_routes import core_routes, health_routes
+from contivpp_core.census import Census
 from contivpp_core.clock import Clock
 from contivpp_core.config import Config, Source
 from contivpp_core.controller import Controller, WriteReport
@@ -102,6 +103,7 @@ class Agent:
         in_memory = ledger is not None or self._ledger_path is None
         self.journal = Journal(None if in_memory else state_dir / "journal.jsonl", clock=self.clock)
         self.conditions: dict[str, Condition] = {"agent": Condition(False, "is not started")}
+        self.census: Census | None = None
         self._failing: dict[str, str] = {}
         self._counted = (0, 0, 0)
         self._serve = serve
@@ -167,6 +169,9 @@ class Agent:
         try:
             if self._ledger is None:
                 self._ledger = await self._open_ledger()
+            self.census = Census(self.scheduler, self._ledger)
+            if leftovers := self.census.leftovers():
+                log.warning("items of plugins that are not enabled may still be there", extra={"kinds": leftovers})
             self.controller.start()
             for entry in self.hooks.plugins:
                 self._started.append(entry)
@@ -273,6 +278,8 @@ class Agent:
         def resynced(domain: str, reason: str, seconds: float, repaired: Mapping[str, int]) -> None:
             event = ResyncDone(domain=domain, reason=reason, seconds=seconds, repaired=dict(repaired))
             self.hooks.emit("resync_done", event)
+            if self.census is not None:
+                self.census.count()
 
         self.scheduler.on_failed = failed
         self.scheduler.on_recovered = recovered
@@ -289,6 +296,8 @@ class Agent:
         )
         created, updated, deleted = (now - then for now, then in zip(counted, self._counted, strict=True))
         self._counted = counted
+        if self.census is not None:
+            self.census.note_new()
         rendering = {str(owner): error for owner, error in self.engine.failures.items()}
         self.journal.record(
             revision=report.revision,
@@ -330,6 +339,8 @@ class Agent:
         await self.scheduler.stop()
         await self.hooks.stop(STOP_SECONDS)
         await self.journal.close()
+        if self.census is not None:
+            await self.census.stop()
         if self._owns_ledger and self._ledger is not None:
             await self._ledger.close()
             self._ledger = None

@@ -64,6 +64,7 @@ class _Views:
             "operations": msgspec.to_builtins(agent.scheduler.counters),
             "failedRenderers": {str(owner): error for owner, error in agent.engine.failures.items()},
             "droppedEvents": agent.hooks.dropped(),
+            "leftovers": agent.census.leftovers() if agent.census is not None else {},
             "uptimeSeconds": agent.uptime(),
         }
 

@@ -409,3 +409,19 @@ async def test_status_says_why_pods_cannot_be_connected() -> None:
     await node.agent.scheduler.domain_up("vpp", "1")
     assert await node.cni("STATUS", 0) == {}
     await node.kill()
+
+
+@simulated
+async def test_an_add_waits_also_where_a_dataplane_is_read_once_more() -> None:
+    node = Node(vpp_up=False)
+    await node.start()
+    adding = asyncio.create_task(node.cni("ADD", 1))
+    await asyncio.sleep(1)
+    scheduler = node.agent.scheduler
+    await scheduler.domain_up("vpp", "1")
+    scheduler.domain_down("linux", "linux is being read")  # at once, before the waiting ADD has had its turn
+    await asyncio.sleep(1)
+    assert not adding.done()
+    await scheduler.domain_up("linux", "1")
+    assert address(await adding) == "10.1.1.2/32"
+    await node.kill()

@@ -162,7 +162,8 @@ class Scheduler:
 
     async def usable(self) -> None:
         """Wait until every domain has been read and can be used."""
-        await self._usable.wait()
+        while not self._usable.is_set():  # one may be read again before the waiter has its turn
+            await self._usable.wait()
 
     def domain_down(self, domain: str, reason: str) -> None:
         """The dataplane cannot be reached: nothing is sent to it; what is known stays."""

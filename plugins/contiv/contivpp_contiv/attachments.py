@@ -135,8 +135,6 @@ class Attachments:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._agent.scheduler.usable()
-                while any(self._agent.scheduler.domain_state().values()):  # read again before this had its turn
-                    await self._agent.scheduler.usable()
         if reason := self.not_ready():
             raise NotReady(f"the agent is not ready: {reason}", details="see 'contivpp get status'")
 

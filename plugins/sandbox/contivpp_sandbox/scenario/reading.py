@@ -61,7 +61,10 @@ def parse(name: str, text: str) -> tuple[Scenario | None, list[str]]:
 
 
 def _load(text: str) -> tuple[Any, list[Fault]]:
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as error:
+        return None, [("", f"not YAML: {error}")]
     try:
         node = loader.get_single_node()
         if node is None:
@@ -73,6 +76,8 @@ def _load(text: str) -> tuple[Any, list[Fault]]:
         return None, [(place, f"not YAML: {error.problem or error.context}")]
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2030-13-01
         return None, [("", f"not YAML: {error}")]
+    except RecursionError:
+        return None, [("", f"nested deeper than {_DEEPEST} levels")]
     finally:
         loader.dispose()
 

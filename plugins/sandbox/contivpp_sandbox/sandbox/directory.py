@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a sandbox: everything that it has in the file system is in there.
+
+    keeper.json     the keeper and the processes that it started, each with its start time
+    pods.json       the objects that were applied, and the pods that run
+    node.json       what the sandbox was made of
+    agent.yaml      the agent's configuration
+    log/            what each process printed
+    cni/            the CNI executable and its configuration
+    exec/           commands that `exec` runs, one file for each
+    *.sock, pods/   sockets
+
+One command at a time changes a sandbox: it holds a lock on the folder. Files are replaced whole, so a command that is
+killed leaves the old or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from contivpp_sandbox.sandbox.errors import SandboxError
+
+__all__ = ["Directory", "default_base"]
+
+LONGEST_PATH = 107 - len("/pods/0123456789abcdef.sock")  # sun_path, less its closing NUL
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9_.]*[a-z0-9])?\Z")
+_POLL_SECONDS = 0.05
+
+
+def default_base() -> Path:
+    """Return the folder below which sandboxes have theirs."""
+    if os.geteuid() == 0:
+        return Path("/run/contivpp-sandbox")
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if given and os.path.isdir(given) and os.access(given, os.W_OK):
+        return Path(given, "contivpp-sandbox")
+    return Path(tempfile.gettempdir(), f"contivpp-sandbox-{os.geteuid()}")
+
+
+class Directory:
+    """The folder of one sandbox; making this object touches nothing."""
+
+    def __init__(self, base: Path, name: str) -> None:
+        if not _NAME.match(name):
+            raise SandboxError(f"--name {name!r}: give lower-case letters, digits, and - _ . between them")
+        self.name = name
+        self.base = Path(os.path.abspath(base))
+        self.path = self.base / name
+        if len(os.fsencode(self.path)) > LONGEST_PATH:
+            raise SandboxError(
+                f"--dir {base}: {self.path} is too long for sockets ({LONGEST_PATH} bytes at most): give a shorter one"
+            )
+        self.agent_socket = str(self.path / "run" / "agent.sock")
+        self.cni_socket = str(self.path / "cni.sock")
+        self.api_socket = str(self.path / "vpp-api.sock")
+        self.cli_socket = str(self.path / "vpp-cli.sock")
+        self.stats_socket = str(self.path / "vpp-stats.sock")
+        self.keeper_socket = str(self.path / "keeper.sock")
+        self.cni_executable = self.path / "cni" / "bin" / "contivpp"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def log(self, process: str) -> Path:
+        """Return where a process's output goes."""
+        return self.path / "log" / f"{process}.log"
+
+    def pod_socket(self, container: str) -> str:
+        """Return the socket of a pod's responder."""
+        return str(self.path / "pods" / f"{container[:16]}.sock")
+
+    # --- life
+
+    def make(self) -> None:
+        """Make the folder, for its owner only."""
+        try:
+            self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_owner(self.base)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            for name in ("log", "pods", "exec", "run", "state", "cni"):
+                (self.path / name).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise SandboxError(
+                f"{error.filename}: the sandbox's folder cannot be made: {error.strerror}: choose another by --dir"
+            ) from error
+
+    def _check_owner(self, path: Path) -> None:
+        """Refuse a folder that somebody else has put there, to read or replace what will be in it."""
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise SandboxError(f"{path} belongs to somebody else: choose another folder by --dir")
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether there is something of this sandbox."""
+        return self.path.is_dir()
+
+    def remove(self) -> None:
+        """Remove the folder, and the one above if nothing else is in it."""
+        try:
+            shutil.rmtree(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise SandboxError(f"{error.filename}: cannot be removed: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            self.base.rmdir()
+
+    @contextlib.contextmanager
+    def locked(self, *, seconds: float = 30.0) -> Iterator[None]:
+        """Hold the folder, which must exist, for the time of the block."""
+        end = time.monotonic() + seconds
+        descriptor = self._locked_descriptor(end)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _locked_descriptor(self, end: float) -> int:
+        while True:
+            try:
+                descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                raise SandboxError(f"{self.path}: {error.strerror}: there is no sandbox of this name") from error
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+                        return descriptor
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    os.close(descriptor)
+                    raise SandboxError(
+                        f"{self.path} is in use by another command of contivpp sandbox: wait until it has ended"
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+            os.close(descriptor)
+
+    # --- files
+
+    def read(self, name: str) -> Any:
+        """Return the content of a file, or None where there is none that can be read."""
+        try:
+            return json.loads((self.path / name).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def write(self, name: str, content: Any) -> None:
+        """Replace a file."""
+        path = self.path / name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(content, indent=1), "utf-8")
+        os.replace(temporary, path)
+
+    def log_end(self, process: str, *, lines: int = 12) -> str:
+        """Return the end of a process's output."""
+        try:
+            text = self.log(process).read_text("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])

@@ -12,6 +12,7 @@ namespace is gone for good only when its TAP is deleted here (with VPP it is the
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -90,7 +91,16 @@ class TapPort(DevicePort):
 
 
 async def create_tap(dataplane: Dataplane, config: TapConfig, *, tag: str = "") -> Interface:
-    """``tapN`` with its Linux side; refusals carry VPP's numbers."""
+    """``tapN`` with its Linux side; refusals carry VPP's numbers.
+
+    Once begun it goes to its end, also when the client that asked is gone: VPP does what it was told.
+    """
+    making = asyncio.ensure_future(_create(dataplane, config, tag))
+    making.add_done_callback(lambda task: task.cancelled() or task.exception())  # maybe nobody waits any more
+    return await asyncio.shield(making)
+
+
+async def _create(dataplane: Dataplane, config: TapConfig, tag: str) -> Interface:
     number = _reserve(dataplane, config)
     try:
         descriptor, name, host_mac = await in_thread(lambda: _make(config, dataplane))
@@ -158,7 +168,7 @@ def _make(config: TapConfig, dataplane: Dataplane) -> tuple[int, str, bytes]:
             name = _open(descriptor, config)
         except OSError as error:
             raise DataplaneError(
-                Retval.SYSCALL_ERROR_1, f"TAP {config.host_if_name!r} in {config.host_namespace!r}: {error}"
+                Retval.SYSCALL_ERROR_3, f"TAP {config.host_if_name!r} in {config.host_namespace!r}: {error}"
             ) from error
         host_mac = config.host_mac if any(config.host_mac) else random_mac()
         try:

@@ -113,6 +113,22 @@ async def test_taps_made_at_once_get_different_numbers_and_a_name_can_be_used_ag
         made[0] = await create_tap(dataplane, configs[0])
 
 
+async def test_a_tap_whose_client_goes_in_the_middle_is_made_and_can_be_deleted(dataplane, namespace):
+    config = TapConfig(host_if_name="eth0", host_namespace=namespace.name)
+    asking = asyncio.ensure_future(create_tap(dataplane, config, tag="pod"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    for _ in range(200):
+        if "tap0" in dataplane.interfaces.by_name:
+            break
+        await asyncio.sleep(0.01)
+    interface = dataplane.interfaces.by_name["tap0"]
+    assert interface.tag == "pod"
+    delete_tap(dataplane, interface.sw_if_index)
+    await create_tap(dataplane, config)
+
+
 async def test_refusals_name_what_is_wrong(dataplane, namespace):
     await refused(
         Retval.SYSCALL_ERROR_2, create_tap(dataplane, TapConfig(host_namespace="no-such-namespace"))
@@ -120,7 +136,7 @@ async def test_refusals_name_what_is_wrong(dataplane, namespace):
     await refused(Retval.SYSCALL_ERROR_3, create_tap(dataplane, TapConfig(host_namespace="/dev/null")))
     await refused(Retval.NO_MATCHING_INTERFACE, create_tap(dataplane, TapConfig(flags=TapFlag.ATTACH)))
     taken = TapConfig(host_if_name="lo", host_namespace=namespace.name)
-    await refused(Retval.SYSCALL_ERROR_1, create_tap(dataplane, taken))
+    await refused(Retval.SYSCALL_ERROR_3, create_tap(dataplane, taken))
     with pytest.raises(DataplaneError) as caught:
         create_af_packet(dataplane, "no-such-link")
     assert caught.value.retval == Retval.INVALID_INTERFACE

@@ -40,7 +40,7 @@ class Cable:
         await self.apply("/client", CreateVeth("eth0", "eth0", "/server"))
         names = {int(ip_address(CLIENT)): "x/client", int(ip_address(SERVER)): "x/server"}
         self.prober = Prober(self.notes, lambda address: names.get(address, str(ip_address(address))))
-        for path, address in (("/client", CLIENT), ("/server", SERVER)):
+        for path in ("/client", "/server"):
             await self.apply(path, SetLink(link="lo", up=True), SetLink(link="eth0", up=True, mtu=mtu))
         for path, address in (("/client", CLIENT), ("/server", SERVER)):
             await self.apply(path, Add(Address("eth0", ip_interface(f"{address}/24"))))

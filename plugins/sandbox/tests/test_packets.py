@@ -49,8 +49,9 @@ def test_checksum_of_zeros_and_of_ones():
     assert checksum(b"\xff" * 20) == 0
 
 
-@given(addresses, addresses, ports, ports, st.binary(max_size=200), st.integers(0, 2**32 - 1))
-def test_what_is_made_is_valid_and_read_back(source, target, source_port, port, data, sequence):
+@given(st.tuples(addresses, addresses), st.tuples(ports, ports), st.binary(max_size=200), st.integers(0, 2**32 - 1))
+def test_what_is_made_is_valid_and_read_back(ends, both_ports, data, sequence):
+    (source, target), (source_port, port) = ends, both_ports
     part = Segment(source_port, port, sequence, sequence ^ 7, 0x18, data)
     payload = segment(source, target, part)
     packet = parse_ipv4(ipv4(Ipv4(source, target, TCP, payload)) + b"padding of the frame")

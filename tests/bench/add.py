@@ -2,7 +2,8 @@
 """CNI ADD: one at a time, and many at once, in turns with `ptp`; and what one consists of.
 
 `one_by_one` and `at_once` start this module as a child with a network and a mount namespace of its own ("the node"),
-where `measure` does the work and prints JSON. Each pair of ADDs is followed by the DELs, which are not counted.
+where `measure_…` do the work and print JSON. ADDs are followed by the DELs, which are not counted, and by a pause: the
+kernel needs some 20 ms to take a device down, and both plugins leave that to it after their answer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.machine import ROOT
-from tests.bench.node import CniPlugin, Pod, finish, make_pods, prove, reference_plugin, running_node
+from tests.bench.node import CniPlugin, Pod, finish, make_pods, new_container, prove, reference_plugin, running_node
 from tests.bench.parts import parts_of
 from tests.bench.references import reference_plugins
 from tests.bench.result import Broken, Goal, Measured, Skipped
@@ -28,6 +29,7 @@ from tests.bench.result import Broken, Goal, Measured, Skipped
 __all__ = ["at_once", "one_by_one"]
 
 WARM_UP = 5
+PAUSE_SECONDS, BURST_PAUSE_SECONDS = 0.1, 2.0
 AGENT = [sys.executable, "-m", "contivpp_core.cli", "agent"]
 REFERENCE = "ptp + host-local"
 
@@ -85,7 +87,7 @@ def _in_node(work: str, runs: int, *more: str) -> Any:
         timeout=900,
     )
     if done.returncode:
-        raise Broken(f"the measurement failed, its message is above: {' '.join(command)} --help")
+        raise Broken(f"{' '.join(command)} failed; its message is above")
     return json.loads(done.stdout)
 
 
@@ -99,7 +101,7 @@ def measure_one_by_one(directory: Path, options: argparse.Namespace) -> dict[str
     with running_node(directory, agent=AGENT) as ours:
         for plugin, pod in zip((ours, reference), pods, strict=True):
             prove(plugin, pod)
-        pairs = [_pair(ours, reference, pods, f"one{number}") for number in range(WARM_UP + options.runs)][WARM_UP:]
+        pairs = [_pair(ours, reference, pods) for _ in range(WARM_UP + options.runs)][WARM_UP:]
     mine, theirs = ([1e3 * pair[side] for pair in pairs] for side in (0, 1))
     return {
         "ours_ms": statistics.median(mine),
@@ -110,13 +112,14 @@ def measure_one_by_one(directory: Path, options: argparse.Namespace) -> dict[str
     }
 
 
-def _pair(ours: CniPlugin, theirs: CniPlugin, pods: Sequence[Pod], container: str) -> tuple[float, float]:
-    seconds = []
+def _pair(ours: CniPlugin, theirs: CniPlugin, pods: Sequence[Pod]) -> tuple[float, float]:
+    seconds, container = [], new_container()
     for plugin, pod in zip((ours, theirs), pods, strict=True):
         begin, end = plugin.call("ADD", pod, container)
         seconds.append(end - begin)
     for plugin, pod in zip((ours, theirs), pods, strict=True):
         plugin.call("DEL", pod, container)
+    time.sleep(PAUSE_SECONDS)
     return seconds[0], seconds[1]
 
 
@@ -124,9 +127,11 @@ def _parts(directory: Path, pod: Pod, runs: int) -> dict[str, float]:
     out = directory / "spans.json"
     calls = []
     with running_node(directory, agent=[sys.executable, "-m", "tests.bench.traced_agent", "--out", str(out)]) as ours:
-        for number in range(WARM_UP + runs):
-            calls.append(ours.call("ADD", pod, f"part{number}"))
-            ours.call("DEL", pod, f"part{number}")
+        for _ in range(WARM_UP + runs):
+            container = new_container()
+            calls.append(ours.call("ADD", pod, container))
+            ours.call("DEL", pod, container)
+            time.sleep(PAUSE_SECONDS)
     return parts_of(calls[WARM_UP:], json.loads(out.read_text()))
 
 
@@ -138,21 +143,23 @@ def measure_at_once(directory: Path, options: argparse.Namespace) -> dict[str, A
     with running_node(directory, agent=AGENT) as ours:
         for number in range(options.runs + 1):
             for name, plugin in (("ours", ours), ("theirs", reference)):
-                rate = _all_at_once(plugin, pods, f"round{number}")
+                rate = _all_at_once(plugin, pods)
                 if number:
                     rates[name].append(rate)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {**medians, **{f"{name}_rounds": [round(v, 1) for v in values] for name, values in rates.items()}}
 
 
-def _all_at_once(plugin: CniPlugin, pods: Sequence[Pod], prefix: str) -> float:
+def _all_at_once(plugin: CniPlugin, pods: Sequence[Pod]) -> float:
+    containers = [new_container() for _ in pods]
     begin = time.perf_counter()
-    calls = [plugin.start("ADD", pod, f"{prefix}{pod.name}") for pod in pods]
+    calls = [plugin.start("ADD", pod, container) for pod, container in zip(pods, containers, strict=True)]
     for call in calls:
         finish(call)
     seconds = time.perf_counter() - begin
-    for call in [plugin.start("DEL", pod, f"{prefix}{pod.name}") for pod in pods]:
+    for call in [plugin.start("DEL", pod, container) for pod, container in zip(pods, containers, strict=True)]:
         finish(call)
+    time.sleep(BURST_PAUSE_SECONDS)
     return len(pods) / seconds
 
 

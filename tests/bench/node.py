@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from contivpp_cni import install
 
-__all__ = ["CniPlugin", "Pod", "finish", "make_pods", "prove", "reference_plugin", "running_node"]
+__all__ = ["CniPlugin", "Pod", "finish", "make_pods", "new_container", "prove", "reference_plugin", "running_node"]
 
 START_SECONDS = 30.0
 MTU = 1450
@@ -76,13 +77,19 @@ def finish(call: subprocess.Popen[bytes]) -> bytes:
 
 def prove(plugin: CniPlugin, pod: Pod) -> None:
     """Connect a pod, ping its gateway from inside, disconnect it: what is timed later must be a working network."""
-    result = json.loads(finish(plugin.start("ADD", pod, "proof")))
+    container = new_container()
+    result = json.loads(finish(plugin.start("ADD", pod, container)))
     gateway = result["ips"][0]["gateway"]
     ping = ["nsenter", f"--net={pod.netns}", "ping", "-c", "1", "-W", "5", gateway]
     done = subprocess.run(ping, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{plugin.executable}: no network: {' '.join(ping)}: {done.stdout}{done.stderr}")
-    plugin.call("DEL", pod, "proof")
+    plugin.call("DEL", pod, container)
+
+
+def new_container() -> str:
+    """Return a container ID as runtimes make them."""
+    return secrets.token_hex(32)
 
 
 def make_pods(directory: Path, names: list[str]) -> list[Pod]:
@@ -123,11 +130,11 @@ def running_node(directory: Path, *, agent: list[str]) -> Iterator[CniPlugin]:
     configuration.write_text(json.dumps(_agent_configuration(directory)))  # JSON is YAML
     plugin = _install(directory)
     vpp = [sys.executable, "-m", "embeddedvpp", "--api-socket", str(directory / "api.sock")]
-    with _process(vpp, directory / "vpp.log"):
-        _wait_for((directory / "api.sock").exists, directory / "vpp.log")
-        with _process([*agent, "--config", str(configuration)], directory / "agent.log"):
-            _wait_for(lambda: _ready(plugin), directory / "agent.log")
-            yield plugin
+    with (
+        _process(vpp, directory / "vpp.log", ready=(directory / "api.sock").exists),
+        _process([*agent, "--config", str(configuration)], directory / "agent.log", ready=lambda: _ready(plugin)),
+    ):
+        yield plugin
 
 
 def _agent_configuration(directory: Path) -> dict[str, object]:
@@ -173,10 +180,15 @@ def _ready(plugin: CniPlugin) -> bool:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], log: Path) -> Iterator[None]:
+def _process(command: list[str], log: Path, *, ready: Callable[[], bool]) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
+        give_up = time.monotonic() + START_SECONDS
+        while not ready():
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"{' '.join(command)} did not become ready: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
         yield
     finally:
         process.terminate()
@@ -185,11 +197,3 @@ def _process(command: list[str], log: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _wait_for(condition: Callable[[], bool], log: Path) -> None:
-    give_up = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > give_up:
-            raise RuntimeError(f"not ready within {START_SECONDS:g} s: {log.read_text()[-2000:]}")
-        time.sleep(0.05)

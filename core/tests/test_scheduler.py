@@ -10,7 +10,7 @@ import pytest
 
 from contivpp_core.clock import run_simulated
 from contivpp_core.errors import ContivError, RequestError
-from contivpp_core.items import AnyDescriptor, Item, Outcome, Owner
+from contivpp_core.items import AnyDescriptor, Found, Item, Known, Outcome, Owner
 from contivpp_core.scheduler import ItemRefused, Scheduler
 from contivpp_core.testing.dataplane import FakeDataplane, FakeLink, FakePort, FakeRoute, Refused
 
@@ -209,3 +209,25 @@ async def test_what_is_unknown_to_the_scheduler_is_refused_clearly() -> None:
 
     with pytest.raises(ContivError, match="no descriptor is registered for kind strange/port"):
         want(scheduler, Strange(name="p"))
+
+
+@simulated
+async def test_dumps_know_what_nobody_wants_but_may_be_there() -> None:
+    scheduler = scheduler_of(FakeDataplane())
+    asked: list[list[Item]] = []
+    descriptor = scheduler.descriptors["fake/port"]
+    original = descriptor.dump
+
+    async def dump(known: Known) -> list[Found]:
+        asked.append(sorted(known.items("fake/port"), key=lambda item: item.key))
+        return await original(known)
+
+    vars(descriptor)["dump"] = dump
+    former, early, wanted = (FakePort(name=name) for name in ("a", "b", "c"))
+    scheduler.expect([former, wanted])
+    want(scheduler, early, wanted)
+    scheduler.submit([early.key], {})  # given up before anything was read
+    await scheduler.domain_up("fake", "1")
+    await scheduler.settled()
+    assert asked == [[former, early, wanted]]
+    assert [status.key for status in scheduler.items()] == [wanted.key]

@@ -57,6 +57,7 @@ class Node:
         "due",
         "error",
         "foreign",
+        "former",
         "key",
         "owners",
         "reason",
@@ -74,6 +75,7 @@ class Node:
         self.descriptor = descriptor
         self.owners: Mapping[Owner, Item] = {}
         self.desired: Item | None = None
+        self.former: Item | None = None  # what was wanted last, or may be there from an earlier life
         self.conflicts: tuple[Owner, ...] = ()  # owners whose value is not the one in force
         self.actual: Actual | None = None
         self.unknown = False  # an answer was lost: read back before anything else
@@ -96,7 +98,7 @@ class Node:
         self.owners = owners
         self.conflicts = ()
         if not owners:
-            self.desired = None
+            self.former, self.desired = self.desired or self.former, None
         elif self.descriptor.merged:
             self.desired = self.descriptor.merge(sorted(owners.items()))
         else:

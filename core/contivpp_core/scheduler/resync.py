@@ -100,7 +100,8 @@ class Resync:
     def _known(self) -> Known:
         items: dict[str, list[Item]] = defaultdict(list)
         for node in self._graph:
-            values = {node.desired, node.actual.item if node.actual else None} - {None}
+            wanted = node.desired if node.desired is not None else node.former
+            values = {wanted, node.actual.item if node.actual else None} - {None}
             items[node.descriptor.kind].extend(item for item in values if item is not None)
         return Known(items)
 

@@ -109,6 +109,13 @@ class Scheduler:
             self._queue[key] = None
         self.pump()
 
+    def expect(self, items: Iterable[Item]) -> None:
+        """Let dumps know of items that nobody wants, but that may be there (half made) from an earlier life."""
+        for item in items:
+            node = self.graph.nodes.get(item.key) or self._node(item.key, item.kind)
+            if node.desired is None:
+                node.former = item
+
     def _node(self, key: str, kind: str) -> Node:
         descriptor = self.descriptors.get(kind)
         if descriptor is None:

@@ -63,7 +63,9 @@ class Attachments:
         writes: list[Write] = [*(Put(LOCAL_POD.name, pod) for pod in pods), Ready(LOCAL_POD.name)]
         await self._agent.controller.write("pods of the ledger", writes)
         for key, value in ledger.items(TOMBSTONES).items():
-            self._burials[key] = self._spawn(self._bury(DECODER.decode(value)))
+            tombstone = DECODER.decode(value)
+            self._agent.scheduler.expect(pod_items(tombstone))
+            self._burials[key] = self._spawn(self._bury(tombstone))
 
     async def stop(self) -> None:
         """Leave everything as it is; the ledger knows what is unfinished."""

@@ -138,7 +138,7 @@ def _explanation(error: OSError, *, privileged: bool) -> str:
         except OSError:
             continue
         if value == forbidding:
-            return f"an ordinary user gets no network namespace here ({reason}). {advice} (as root), or run this as root"
+            return f"an ordinary user gets no network namespace here ({reason}): {advice}, or run this, as root"
     hint = (
         "too many namespaces are nested or in use"
         if error.errno in (errno.ENOSPC, errno.EUSERS)

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process of a pod: answers with its name on the pod's ports, and sends probes when it is asked to.
+
+    python -m contivpp_sandbox.responder NAMESPACE/POD --socket PATH [--port TCP:8080:http …]
+
+TCP and UDP: `namespace/pod:port from ADDRESS`, where ADDRESS is who the client seems to be; an HTTP request gets the
+same as its body. A TCP client that says nothing is answered, too, after a moment (not on a port named http or web).
+Its control socket is in the file system, so it is reached from outside the pod's network: a line of JSON each way.
+What probes do is in `probing`. The keeper starts it in the pod's namespaces, which live as long as it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+from contivpp_sandbox.probing import REQUEST, arrival, probe
+
+__all__ = ["Responder", "main"]
+
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
+_WEB_NAMES = ("http", "web")
+_SILENCE_SECONDS = 0.3
+_HTTP_SECONDS = 10.0
+_LONGEST_REQUEST = 1 << 20
+
+
+class Port(NamedTuple):
+    """A port to answer on."""
+
+    protocol: str
+    number: int
+    name: str = ""
+
+
+class Responder:
+    """Serves a pod's ports."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._servers: dict[tuple[str, int], asyncio.Server | asyncio.DatagramTransport] = {}
+        self._web: set[int] = set()
+
+    async def serve(self, ports: Sequence[Port]) -> None:
+        """Answer on these ports, and on no others."""
+        wanted = {(port.protocol, port.number) for port in ports if port.protocol in ("TCP", "UDP")}
+        self._web = {port.number for port in ports if port.name in _WEB_NAMES}
+        for key in self._servers.keys() - wanted:
+            self._servers.pop(key).close()
+        for key in sorted(wanted - self._servers.keys()):
+            self._servers[key] = await self._open(*key)
+
+    async def _open(self, protocol: str, number: int) -> asyncio.Server | asyncio.DatagramTransport:
+        if protocol == "UDP":
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: _Datagrams(f"{self._name}:{number}"), local_addr=("0.0.0.0", number)
+            )
+            return transport
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._connected(number, reader, writer)
+
+        return await asyncio.start_server(connected, "0.0.0.0", number, family=socket.AF_INET, backlog=1024)
+
+    async def _connected(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await _request(reader, patience=_HTTP_SECONDS if number in self._web else _SILENCE_SECONDS)
+            text = f"{self._name}:{number} from {writer.get_extra_info('peername')[0]}\n".encode()
+            writer.write(_http(request, text) if request.startswith(_METHODS) else text)
+            await writer.drain()
+        except OSError:
+            pass  # the client went
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)  # the loop's class does not say so itself
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        self._transport.sendto(f"{self._name} from {address[0]}\n".encode(), address)
+
+
+async def _request(reader: asyncio.StreamReader, *, patience: float) -> bytes:
+    """Return what the client says: as long as its first line announces, the head of HTTP, or until it is silent."""
+    data = b""
+    with contextlib.suppress(TimeoutError):
+        while len(data) < _LONGEST_REQUEST and not _complete(data):
+            more = await asyncio.wait_for(reader.read(65536), patience)
+            if not more:
+                break
+            data += more
+            patience = _SILENCE_SECONDS if not data.startswith(_METHODS) else _HTTP_SECONDS
+    return data
+
+
+def _complete(data: bytes) -> bool:
+    if data.startswith(_METHODS):
+        return b"\r\n\r\n" in data or b"\n\n" in data
+    head, newline, _ = data.partition(b"\n")
+    if newline and head.startswith(REQUEST):
+        size = head[len(REQUEST) :]
+        return size.isdigit() and len(data) >= int(size)
+    return False
+
+
+def _http(request: bytes, text: bytes) -> bytes:
+    body = b"" if request.startswith(b"HEAD ") else text
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+class Control:
+    """The control socket: `ports`, `probe`, `arrival`."""
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve the requests of one connection."""
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (OSError, ValueError):
+            pass  # the other side went, or sent a line without end
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            match request.pop("do"):
+                case "ports":
+                    await self._responder.serve([Port(*port) for port in request["ports"]])
+                    return {"answer": None}
+                case "probe":
+                    return {"answer": await probe(**request)}
+                case "arrival":
+                    return {"answer": await arrival(**request)}
+                case other:
+                    return {"error": f"{other!r} is not served"}
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _port(text: str) -> Port:
+    protocol, _, rest = text.partition(":")
+    number, _, name = rest.partition(":")
+    return Port(protocol, int(number), name)
+
+
+async def _run(options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    responder = Responder(options.name)
+    await responder.serve(options.port)
+    os.umask(0o177)
+    # Listening from the moment that the name is there, so that whoever sees it can connect.
+    temporary = f"{options.socket}.new"
+    server = await asyncio.start_unix_server(Control(responder).connected, temporary, limit=_LONGEST_REQUEST)
+    os.rename(temporary, options.socket)
+    async with server:
+        await stop.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a pod's process until SIGTERM."""
+    parser = argparse.ArgumentParser("responder")
+    parser.add_argument("name", help="namespace/pod")
+    parser.add_argument("--socket", required=True, metavar="PATH", help="the control socket")
+    parser.add_argument("--port", action="append", default=[], type=_port, metavar="PROTOCOL:NUMBER[:NAME]")
+    options = parser.parse_args(arguments)
+    try:
+        asyncio.run(_run(options))
+    except OSError as error:
+        print(f"responder {options.name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

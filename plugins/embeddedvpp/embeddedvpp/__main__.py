@@ -35,36 +35,33 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-async def run(options: argparse.Namespace) -> None:
+async def run(options: argparse.Namespace, trace: TextIO | None = None) -> None:
     """Serve until a signal comes."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    trace: TextIO | None = (
-        open(options.api_trace, "a", encoding="utf-8", buffering=1) if options.api_trace else None
-    )
-    try:
 
-        def write(entry: TraceEntry) -> None:
-            assert trace is not None
-            trace.write(f"{entry.time:.6f} {entry.client} {entry.name}\n")
+    def write(entry: TraceEntry) -> None:
+        assert trace is not None
+        trace.write(f"{entry.time:.6f} {entry.client} {entry.name}\n")
 
-        vpp = Vpp(on_trace=write if trace else None)
-        async with Server(
-            vpp, api_socket=options.api_socket, cli_socket=options.cli_socket, stats_socket=options.stats_socket
-        ):
-            await stop.wait()
-    finally:
-        if trace is not None:
-            trace.close()
+    vpp = Vpp(on_trace=write if trace else None)
+    async with Server(
+        vpp, api_socket=options.api_socket, cli_socket=options.cli_socket, stats_socket=options.stats_socket
+    ):
+        await stop.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; 1 when it cannot start."""
     options = parser().parse_args(arguments)
     try:
-        asyncio.run(run(options))
+        if options.api_trace:
+            with open(options.api_trace, "a", encoding="utf-8", buffering=1) as trace:
+                asyncio.run(run(options, trace))
+        else:
+            asyncio.run(run(options))
     except OSError as error:
         print(f"embeddedvpp: {error}", file=sys.stderr)
         return 1

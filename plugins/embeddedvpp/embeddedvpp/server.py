@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from .api import ApiSession, Vpp
-from .cli import serve_client
+from .cli_socket import serve_client
 from .statseg import StatisticsServer
 
 SLICE = 0.003  # seconds of API work before packets get their turn

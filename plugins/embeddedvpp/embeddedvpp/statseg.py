@@ -117,7 +117,7 @@ class Segment:
         self._layout = _Layout(START)
         self._stale = True
         self._heartbeat = 0
-        self._booted, self._started = vpp.time(), vpp.dataplane.time()
+        self._started = vpp.dataplane.time()
         self._seen = (0, 0)  # calls of nodes, packets in them
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class Segment:
     def _write_scalars(self) -> None:
         values = {
             "/sys/heartbeat": self._heartbeat,
-            "/sys/boottime": int(self._booted),
+            "/sys/boottime": int(self.vpp.started),
             "/sys/last_update": max(0, int(self.vpp.dataplane.time() - self._started)),
             "/sys/vector_rate": self._vector_rate(),
         }

@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from ..cli import execute
+from ..cli import Failure, execute
 
 if TYPE_CHECKING:
     from .session import ApiSession
@@ -31,10 +31,15 @@ def cli_inband(vpp: Vpp, request: Any, session: ApiSession) -> Any:
     if inspect.isawaitable(answer):
 
         async def later() -> Fields:
-            return {"reply": await answer}
+            return _reply(await answer)
 
         return later()
-    return {"retval": -1 if str(answer).startswith("unknown input") else 0, "reply": answer}
+    assert isinstance(answer, str)
+    return _reply(answer)
+
+
+def _reply(text: str) -> Fields:
+    return {"retval": -1 if isinstance(text, Failure) else 0, "reply": text}
 
 
 HANDLERS = {found.__name__: found for found in (show_version, show_vpe_system_time, cli_inband)}

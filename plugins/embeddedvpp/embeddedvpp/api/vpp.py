@@ -137,6 +137,7 @@ class Vpp:
         self.dataplane = dataplane or Dataplane()
         self.devices: Devices = devices or KernelDevices(self.dataplane)
         self.time = time or wall_clock
+        self.started = self.time()
         self.pid = os.getpid() if pid is None else pid
         self.messages = MessageTable()
         self.sessions: dict[int, ApiSession] = {}

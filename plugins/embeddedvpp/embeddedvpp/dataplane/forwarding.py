@@ -89,6 +89,15 @@ class Resolver:
             self._used.add(table)
         return found
 
+    def usable_paths(self, entry: FibEntry) -> list[tuple[Path, list[Action]]]:
+        """The paths of an entry that are in use, with what they lead to: the best preference that leads anywhere."""
+        for preference in sorted({path.preference for path in entry.paths}):
+            paths = [path for path in entry.paths if path.preference == preference]
+            found = [(path, self._path_actions(path, entry, entry.address, 0)) for path in paths]
+            if any(actions for _, actions in found):
+                return [(path, actions) for path, actions in found if actions]
+        return []
+
     def is_drop(self, table: FibTable, address: int) -> bool:
         """True if nothing leads to an address: a packet that claims to be from there is refused."""
         return all(action.interface is None for action in self.resolve(table, address).actions)

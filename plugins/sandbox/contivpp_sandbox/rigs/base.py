@@ -25,6 +25,7 @@ __all__ = [
     "Restartable",
     "Rig",
     "RigError",
+    "RigUnavailable",
     "Transport",
     "Verdict",
     "cni_environment",
@@ -43,6 +44,10 @@ CNI_INTERFACE = "eth0"
 
 class RigError(ContivError):
     """The rig itself failed, or cannot do what the scenario asks; this is no verdict about the network."""
+
+
+class RigUnavailable(RigError):
+    """This machine cannot run the rig; the message says what it lacks."""
 
 
 class ObjectReference(NamedTuple):
@@ -101,7 +106,10 @@ class Rig(Protocol):
     name: str
 
     async def start(self, nodes: Sequence[str], config: Mapping[str, Any]) -> None:
-        """Build the cluster: node IDs follow the order of `nodes`; `config` are settings for every agent."""
+        """Build the cluster: node IDs follow the order of `nodes`; `config` are settings for every agent.
+
+        Raises RigUnavailable where the machine lacks something.
+        """
         ...
 
     async def apply(self, objects: Sequence[KubernetesObject]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from contivpp_core.clock import run_simulated
-from contivpp_sandbox.rigs.base import Rig, RigError
+from contivpp_sandbox.rigs.base import Rig, RigUnavailable
 
 __all__ = ["RIGS", "make_rig", "run_for"]
 
@@ -30,12 +30,17 @@ RIGS = {
 
 
 def make_rig(name: str) -> Rig:
-    """Return a new rig; nothing runs yet."""
+    """Return a new rig; nothing runs yet. Raises RigUnavailable where it is not installed."""
     entry = RIGS[name]
     try:
-        factory: Callable[[], Rig] = getattr(importlib.import_module(entry.module), entry.factory)
-    except ImportError as error:
-        raise RigError(f"the rig {name} is not in this installation ({error}): reinstall contivpp-sandbox") from error
+        module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if error.name != entry.module:
+            raise  # the rig is there, but something that it needs is not
+        module = None
+    factory: Callable[[], Rig] | None = getattr(module, entry.factory, None)
+    if factory is None:
+        raise RigUnavailable(f"the rig {name} is not in this installation: {entry.module} has no {entry.factory}")
     return factory()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from contivpp_core.errors import ConfigError, ContivError
+from contivpp_sandbox.rigs.base import RigUnavailable
 from contivpp_sandbox.rigs.registry import make_rig, run_for
 from contivpp_sandbox.scenario.model import Scenario
 from contivpp_sandbox.scenario.reading import read
@@ -61,7 +62,7 @@ def run_one(
     try:
         return run_for(rig, run_scenario(name, scenario, make_rig(rig), progress=progress))
     except ContivError as error:
-        return Outcome(name, error=str(error))
+        return Outcome(name, error=str(error), unavailable=isinstance(error, RigUnavailable))
 
 
 def _to_stderr(line: str) -> None:

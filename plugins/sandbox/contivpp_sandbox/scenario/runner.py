@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from contivpp_core.errors import ContivError
-from contivpp_sandbox.rigs.base import ObjectReference, Rig, Verdict
+from contivpp_sandbox.rigs.base import ObjectReference, Rig, RigUnavailable, Verdict
 from contivpp_sandbox.scenario.model import ProbeItem, Scenario, Step
 
 __all__ = ["SETTLE_SECONDS", "Outcome", "Record", "run_scenario"]
@@ -38,6 +38,8 @@ class Outcome:
     records: list[Record] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
     error: str = ""
+    unavailable: bool = False
+    """The error is that this machine cannot run the rig."""
 
     @property
     def ok(self) -> bool:
@@ -68,6 +70,7 @@ async def run_scenario(
                 outcome.records.append(await _probe(name, number, probe, rig))
     except ContivError as error:
         outcome.error = str(error)
+        outcome.unavailable = isinstance(error, RigUnavailable)
     finally:
         await rig.stop()
     return outcome

@@ -405,11 +405,12 @@ class Node:
         await until(lambda: not self.leftovers(), 10, f"the ledger forgets the pods; it holds {self.leftovers()}")
         await self.settled()
         assert self.get("tables", "LocalPod")["records"] == []
+        await self.same(baseline)
+
+    async def same(self, baseline: Footprint) -> None:
+        """Assert that VPP, Linux and the agent's items are as they were."""
         now = await self.footprint()
-        assert now.vpp_interfaces == baseline.vpp_interfaces
-        assert now.vpp_routes == baseline.vpp_routes
-        assert now.links == baseline.links
-        assert now.items == baseline.items
+        assert vars(now) == vars(baseline), now.differences(baseline)
 
     async def footprint(self) -> Footprint:
         return Footprint(
@@ -425,6 +426,15 @@ class Footprint:
 
     def __init__(self, interfaces: list[str], routes: list[str], links: list[str], items: list[str]) -> None:
         self.vpp_interfaces, self.vpp_routes, self.links, self.items = interfaces, routes, links, items
+
+    def differences(self, before: Footprint) -> str:
+        """Say what is there now and was not before, and the other way round."""
+        lines = []
+        for name, there in vars(self).items():
+            was = vars(before)[name]
+            lines += [f"{name}: more: {each}" for each in there if each not in was]
+            lines += [f"{name}: less: {each}" for each in was if each not in there]
+        return "\n".join(lines)
 
 
 def descriptors(process: asyncio.subprocess.Process | None) -> dict[str, int]:

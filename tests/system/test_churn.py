@@ -7,6 +7,7 @@ CONTIVPP_CHURN sets how many calls are made (200 unless told), CONTIVPP_CHURN_SE
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -139,7 +140,7 @@ async def test_churn_with_a_dying_agent_leaks_nothing(dataplane: str) -> None:
         await warm_up(rig)
         await rig.nothing_left(before)
         print(f"{churn.done} answered, {churn.broken} broken off, {churn.kills} kills, {seconds:.1f} s")
-        assert churn.failures == []
+        assert not churn.failures, json.dumps(churn.failures[:3], indent=1)
         assert churn.kills >= calls // 50
 
         def same() -> bool:

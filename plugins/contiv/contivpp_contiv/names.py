@@ -7,6 +7,8 @@ started anew.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 __all__ = ["GATEWAY_INTERFACE", "host_link", "pod_mac", "vpp_interface", "vpp_mac"]
 
 GATEWAY_INTERFACE = "podGwLoop"
@@ -15,6 +17,7 @@ GATEWAY_INTERFACE = "podGwLoop"
 LINK_NAME_BYTES = 15  # IFNAMSIZ - 1
 
 
+@lru_cache(maxsize=4096)  # an attachment's names are asked for at each step of its life
 def _fnv1a(text: str, *, bits: int) -> int:
     """Return the FNV-1a hash (RFC 9923)."""
     offset, prime = {32: (0x811C9DC5, 0x01000193), 64: (0xCBF29CE484222325, 0x100000001B3)}[bits]

@@ -52,13 +52,15 @@ class SandboxPlugin(Plugin):
 
     @hookimpl
     def api_routes(self, agent: Agent) -> list[ApiRoute]:
-        """Contribute the route by which objects come."""
+        """Contribute the route by which objects come, and what rigs ask."""
+        from contivpp_sandbox.agent_routes import sandbox_routes  # noqa: PLC0415
+
 
         async def objects(request: Request) -> Any:
             return {"revision": await write_objects(agent, request.body)}
 
         text = "Write and delete Kubernetes objects: {apply: [objects], delete: [{kind, namespace, name}]}."
-        return [ApiRoute("POST", OBJECTS_PATH, objects, text)]
+        return [ApiRoute("POST", OBJECTS_PATH, objects, text), *sandbox_routes(agent)]
 
 
 async def write_objects(agent: Agent, body: bytes) -> int:

@@ -185,6 +185,19 @@ def test_a_full_subnet_fails_the_add_and_a_freed_address_mends_it():
     on_rig(test, {"ipam": subnets})
 
 
+def test_a_pod_that_is_added_while_vpp_is_away_is_connected_later():
+    async def test(rig):
+        rig.node.stop_vpp()
+        await rig.apply([pod("c")])
+        assert any("pod x/c: CNI ADD failed: the agent is not ready" in line for line in await rig.settle(5))
+        rig.node.start_vpp()
+        assert await rig.settle(60) == []
+        assert await reaches(rig, target="x/c")
+        assert len(rig.node.kernel._namespaces) == 4  # the host's and three pods'
+
+    on_rig(test)
+
+
 def test_changed_ports_are_served_without_a_new_sandbox():
     async def test(rig):
         container = rig.sandboxes["x/a"].container
@@ -236,6 +249,8 @@ def test_what_is_not_served_is_an_error_of_the_rig():
                 await rig.probe(probe)
         with pytest.raises(RigError, match="not served yet"):
             await rig.restart("datastore", None, kill=False)
+        with pytest.raises(RigError, match="there is no pod x/q"):
+            await rig.delete([ObjectReference("Pod", "x", "q")])
         with pytest.raises(RigError, match="there is no node other"):
             await rig.restart("vpp", "other", kill=False)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from contivpp_contiv.plugin import ContivPlugin
 from contivpp_core.agent import Agent
@@ -25,9 +25,8 @@ from contivpp_sandbox.rigs.memory.gate import KernelGate
 from contivpp_sandbox.rigs.memory.notes import Notes
 from contivpp_vpp.plugin import VppPlugin
 from contivpp_vpp.transports import ProtocolFactory, in_memory
-from embeddedvpp.api import Vpp
+from embeddedvpp.api import ApiSession, Vpp
 from embeddedvpp.dataplane import Dataplane
-from embeddedvpp.server import ApiProtocol
 
 __all__ = ["MemoryNode"]
 
@@ -46,6 +45,37 @@ class StoredLedger(Ledger):
         await super().commit(*writes)
         for write in writes:
             self.stored[write.space, write.key] = write
+
+
+class _ApiPeer(asyncio.Protocol):
+    """VPP's end of a connection. All that came is handled at once, however long it takes: every run is the same."""
+
+    def __init__(self, vpp: Vpp, connections: set[_ApiPeer]) -> None:
+        self._vpp = vpp
+        self._connections = connections
+        self._session: ApiSession | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._session = ApiSession(self._vpp, self._transport.write, on_close=self._transport.close)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Requests came."""
+        if self._session is not None:
+            self._session.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client went."""
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connection, from either side."""
+        self._connections.discard(self)
+        if self._session is not None:
+            self._session.close()
 
 
 class MemoryNode:
@@ -72,7 +102,7 @@ class MemoryNode:
         self._gate = KernelGate(self.kernel)
         self._ledger = StoredLedger()
         self._devices: MemoryDevices | None = None
-        self._connections: set[ApiProtocol] = set()
+        self._connections: set[_ApiPeer] = set()
         self._pid = FIRST_PID * node_id
 
     async def start(self) -> None:
@@ -112,12 +142,11 @@ class MemoryNode:
         vpp = self.vpp
         if vpp is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "no VPP runs")
-        return await in_memory(lambda: ApiProtocol(vpp, self._connections))(factory)
+        return await in_memory(lambda: _ApiPeer(vpp, self._connections))(factory)
 
     def _hang_up(self) -> None:
         for connection in list(self._connections):
-            connection.transport.close()
-        self._connections.clear()
+            connection.hang_up()
 
     # --- the agent
 

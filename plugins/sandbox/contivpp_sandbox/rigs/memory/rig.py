@@ -106,7 +106,7 @@ class MemoryRig:
 
     async def delete(self, references: Sequence[ObjectReference]) -> None:
         """Delete objects; pods are told to end, disconnected, and then gone."""
-        pods = [self.sandboxes[f"{ref.namespace}/{ref.name}"] for ref in references if ref.kind == "Pod"]
+        pods = [self._sandbox(f"{ref.namespace}/{ref.name}") for ref in references if ref.kind == "Pod"]
         await self._write([put_write(with_status(sandbox, deleting=True)) for sandbox in pods])
         await asyncio.gather(*(self._disconnect(sandbox) for sandbox in pods))
         for sandbox in pods:
@@ -114,6 +114,11 @@ class MemoryRig:
         for reference in references:
             self._objects.pop(reference, None)
         await self._write([delete_write(*reference) for reference in references])
+
+    def _sandbox(self, key: str) -> Sandbox:
+        if key not in self.sandboxes:
+            raise RigError(f"there is no pod {key}")
+        return self.sandboxes[key]
 
     def _shown(self, reference: ObjectReference) -> KubernetesObject:
         if reference.kind == "Pod":
@@ -189,12 +194,13 @@ class MemoryRig:
         )
         return await contiv.serve_cni(environment, CNI_CONFIG)
 
-    async def _retry_failed(self) -> None:
+    async def _retry_failed(self) -> bool:
         failed = [sandbox for sandbox in self.sandboxes.values() if sandbox.failure]
         for sandbox in failed:
             sandbox.renew(self._next_generation())
         if failed:
             await self._connect_all(failed)
+        return bool(failed)
 
     def _owner(self, path: str) -> str:
         host = self._hosts.get(path)
@@ -228,26 +234,24 @@ class MemoryRig:
     async def settle(self, deadline: float) -> list[str]:
         """Wait until the agent has settled; return what is not applied."""
         await asyncio.sleep(_GRACE_SECONDS)
-        try:
-            async with asyncio.timeout(deadline):
-                await self._until_settled()
-                await self._retry_failed()
-                await self._until_settled()
-        except TimeoutError:
-            late = [f"not settled within {deadline:g} s"]
-        else:
-            late = []
+        late = await self._until_settled(deadline)
+        if not late and await self._retry_failed():
+            late = await self._until_settled(deadline)
         for host in self._hosts.values():
             host.attach()
         return [*late, *self._unapplied()]
 
-    async def _until_settled(self) -> None:
+    async def _until_settled(self, deadline: float) -> list[str]:
         agent = self._agent()
-        while True:
-            await agent.controller.settled()
-            if agent.ready:
-                return
-            await asyncio.sleep(_POLL_SECONDS)
+        try:
+            async with asyncio.timeout(deadline):
+                while True:
+                    await agent.controller.settled()
+                    if agent.ready:
+                        return []
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            return [f"node {self.node.name}: not settled within {deadline:g} s"]
 
     def _unapplied(self) -> list[str]:
         agent = self._agent()

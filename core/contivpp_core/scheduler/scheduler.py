@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -72,7 +72,7 @@ class Scheduler:
         self._decider = Decider(self.graph, fact=fact, hold=self.hold, down=self._down_reason)
         self._domains: dict[str, str] = {}  # domain -> why it cannot be used now; "" when it can
         self._incarnations: dict[str, str] = {}
-        self._queue: dict[str, None] = {}
+        self._queue: OrderedDict[str, None] = OrderedDict()  # a plain dict takes O(n) to give its first key
         self._waiting: dict[Any, set[str]] = defaultdict(set)
         self._tasks: dict[str, asyncio.Task[None]] = {}  # key -> the operation in flight
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -221,8 +221,7 @@ class Scheduler:
         self._pumping = True
         try:
             while self._queue:
-                key = next(iter(self._queue))
-                del self._queue[key]
+                key, _ = self._queue.popitem(last=False)
                 node = self.graph.nodes.get(key)
                 if node is not None and not node.running:
                     self._forget_waits(node)

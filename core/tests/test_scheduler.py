@@ -231,3 +231,14 @@ async def test_dumps_know_what_nobody_wants_but_may_be_there() -> None:
     await scheduler.settled()
     assert asked == [[former, early, wanted]]
     assert [status.key for status in scheduler.items()] == [wanted.key]
+
+
+@simulated
+async def test_a_deadline_names_the_cause_before_those_who_wait_for_it() -> None:
+    world = FakeDataplane()
+    world.fail("create fake/port/p", times=1000)
+    scheduler = await up(world)
+    items = [FakePort(name="p"), FakeLink(port="p"), *(FakeRoute(prefix=number, port="p") for number in range(5))]
+    want(scheduler, *items)
+    with pytest.raises(RequestError, match=r"not done within 3 s: fake/port/p is failed: .*; fake/.* \(and 4 more\)"):
+        await scheduler.waiters.until_applied([item.key for item in items], 3)

@@ -68,12 +68,15 @@ class Waiters:
                         del index[key]
 
     def _overdue(self, waiter: _Waiter, seconds: float) -> str:
-        lines = []
-        for key in sorted(waiter.keys):
-            node = self._graph.nodes.get(key)
-            lines.append(f"{key} is {node.state.value}: {node.reason}" if node else f"{key} is not known")
+        nodes = {key: self._graph.nodes.get(key) for key in waiter.keys}
+        # Who only waits for others comes last: what these others suffer from is the cause.
+        causes_first = sorted(nodes.items(), key=lambda pair: (_waits_for_others(pair[1]), pair[0]))
+        lines = [
+            f"{key} is {node.state.value}: {node.reason}" if node else f"{key} is not known"
+            for key, node in causes_first
+        ]
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
-        return f"not done within {seconds:g} s: " + "; ".join(lines[:3]) + more
+        return f"not done within {seconds:.3g} s: " + "; ".join(lines[:3]) + more
 
     def _is_applied(self, key: str) -> bool:
         node = self._graph.nodes.get(key)
@@ -104,3 +107,7 @@ class Waiters:
 
 def _refusal(node: Node) -> str:
     return f"{node.key} cannot be applied: {node.error or node.reason}"
+
+
+def _waits_for_others(node: Node | None) -> bool:
+    return node is not None and node.state is ItemState.PENDING and bool(node.waits)

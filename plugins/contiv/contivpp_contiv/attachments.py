@@ -23,12 +23,13 @@ from contivpp_contiv.config import ContivConfig
 from contivpp_contiv.records import DECODER, ENCODER, LOCAL_POD, LocalPod, attachment_key
 from contivpp_contiv.renderers import pod_items
 from contivpp_core.agent import Agent
-from contivpp_core.errors import ContivError, NotReady, RequestError
+from contivpp_core.errors import NotReady, RequestError
 from contivpp_core.events import AddressReply, AddressRequest, PodUnwired, PodWired
 from contivpp_core.ledger import LedgerWrite
 from contivpp_core.namespaces import Namespace
 from contivpp_core.node import NODE_SUBNETS
 from contivpp_core.state import Delete, Put, Ready, Write
+from contivpp_linux.kernel.errors import KernelError
 
 __all__ = ["Attachments"]
 
@@ -155,8 +156,9 @@ class Attachments:
         """Return which namespace is at a path now."""
         try:
             found = await self._agent.plugin("linux").kernel.identify(path)  # type: ignore[attr-defined]
-        except ContivError as error:
-            raise RequestError(f"CNI_NETNS {path}: {error}", code=ErrorCode.INVALID_ENVIRONMENT) from error
+        except KernelError as error:
+            cure = "the sandbox may be gone; otherwise let the agent see the runtime's folder of namespaces"
+            raise RequestError(f"CNI_NETNS: {error}", code=ErrorCode.INVALID_ENVIRONMENT, details=cure) from error
         return Namespace(path, found.device, found.inode)
 
     async def _recorded(self, key: str, netns: Namespace, request: CniRequest) -> LocalPod:

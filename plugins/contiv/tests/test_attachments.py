@@ -7,6 +7,7 @@ The descriptors are the real ones in what they depend on and provide; what they 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,6 @@ import pytest
 from contivpp_contiv.plugin import ContivPlugin
 from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
-from contivpp_core.errors import ContivError
 from contivpp_core.items import AnyDescriptor, Found, Known, Outcome
 from contivpp_core.kubernetes import POD, Pod
 from contivpp_core.ledger import Ledger
@@ -27,6 +27,7 @@ from contivpp_core.state import Put, Ready
 from contivpp_ipam.plugin import IpamPlugin
 from contivpp_linux.descriptors import all_descriptors as linux_descriptors
 from contivpp_linux.edge import Edge
+from contivpp_linux.kernel.errors import NamespaceGone
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors import all_descriptors as vpp_descriptors
 
@@ -104,7 +105,7 @@ class FakePlugin(Plugin):
 
     async def identify(self, path: str) -> Any:
         if path not in self.world.namespaces:
-            raise ContivError(f"{path} does not exist")
+            raise NamespaceGone(errno.ENOENT, "open network namespace", path)
         return SimpleNamespace(device=4, inode=self.world.namespaces[path])
 
     async def tap_support(self) -> Any:
@@ -306,7 +307,9 @@ async def test_an_unknown_namespace_is_named() -> None:
     node = Node()
     await node.start()
     result = await node.cni("ADD", 1, netns="/netns/none")
-    assert (result["code"], "/netns/none" in result["msg"]) == (4, True)
+    assert result["code"] == 4
+    assert "CNI_NETNS: open network namespace in /netns/none: ENOENT" in result["msg"]
+    assert "let the agent see the runtime's folder of namespaces" in result["details"]
     node.assert_nothing_left()
     assert await node.cni("DEL", 1, netns="/netns/none") == {}
     await node.kill()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..dataplane import DataplaneError
 from .errors import INVALID_VALUE, UNIMPLEMENTED, Refusal
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ def af_packet_create_v3(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
     if request.mode == MODE_IP:
         raise Refusal(UNIMPLEMENTED, "host interfaces without Ethernet are not supported")
     mac = None if request.use_random_hw_addr else request.hw_addr
-    return {"sw_if_index": vpp.devices.create_af_packet(request.host_if_name, mac).sw_if_index}
+    try:
+        return {"sw_if_index": vpp.devices.create_af_packet(request.host_if_name, mac).sw_if_index}
+    except DataplaneError as error:  # VPP's reply then has the interface that is there already, or 0
+        there = vpp.dataplane.interfaces.by_name.get(f"host-{request.host_if_name}")
+        return {"retval": int(error.retval), "sw_if_index": there.sw_if_index if there else 0}
 
 
 def af_packet_delete(vpp: Vpp, request: Any, session: ApiSession) -> None:

@@ -48,7 +48,8 @@ def sw_interface_set_flags(vpp: Vpp, request: Any, session: ApiSession) -> None:
 def sw_interface_set_promisc(vpp: Vpp, request: Any, session: ApiSession) -> None:
     """Accept all frames."""
     _ethernet(vpp, request.sw_if_index, INVALID_VALUE)
-    _no_loopback(vpp, request.sw_if_index, UNSPECIFIED)
+    if vpp.dataplane.interfaces.get(request.sw_if_index).device_class in ("Loopback", "af-packet"):
+        raise Refusal(UNSPECIFIED, "the device cannot do that")
     vpp.dataplane.set_promiscuous(request.sw_if_index, on=request.promisc_on)
 
 

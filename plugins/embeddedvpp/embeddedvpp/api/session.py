@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 HEADER = struct.Struct(">QII")
 LARGEST = 16 << 20  # bytes of one message from a client
 BATCH = 256 << 10  # bytes collected before they are sent in the middle of a dump
-REFUSED = {"stats_index": 0xFFFFFFFF, "sw_if_index": 0xFFFFFFFF, "vrf_id": 0xFFFFFFFF}  # VPP's ~0
+REFUSED = dict.fromkeys(("stats_index", "sw_if_index", "vrf_id", "max_number", "max_age"), 0xFFFFFFFF)  # VPP's ~0
 
 
 class ApiSession:
@@ -197,7 +197,7 @@ class ApiSession:
         if fields.get("retval", 0) < 0:
             declared = self.vpp.messages.by_id[self.vpp.messages.by_name[service.reply]].definition.fields
             names = {field.name for field in declared}
-            fields.update({name: value for name, value in REFUSED.items() if name in names})
+            fields = {name: value for name, value in REFUSED.items() if name in names} | fields
         target.emit(self._encode(service.reply, fields))
         if target is not self:
             target.flush()

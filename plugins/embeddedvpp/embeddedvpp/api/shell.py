@@ -27,7 +27,8 @@ def show_vpe_system_time(vpp: Vpp, request: Any, session: ApiSession) -> Fields:
 
 def cli_inband(vpp: Vpp, request: Any, session: ApiSession) -> Any:
     """A command line; unknown input is answered with -1 and a text."""
-    answer = execute(vpp, request.cmd.rstrip("\0").strip())
+    line = request.cmd.rstrip("\0").strip()
+    answer = execute(vpp, line) if line else Failure("unknown input `'\n")
     if inspect.isawaitable(answer):
 
         async def later() -> Fields:

@@ -78,8 +78,9 @@ class FibSource:
 
 SPECIAL, INTERFACE, API, CLI = 1, 4, 8, 9
 ADJACENCY, RECURSIVE_RESOLUTION, DEFAULT_ROUTE = 15, 18, 20
-FIRST_PLUGIN_SOURCE = 23
-# id, name, priority of VPP's own sources, in the order of its enumeration.
+FIRST_CLIENT_SOURCE = 27
+# id, name, priority of VPP's own sources, in the order of its enumeration; then those of its plugins, as they are
+# loaded by default.
 _BUILT_IN = (
     (0, "invalid", 0xFF),
     (1, "special", 0x00),
@@ -104,6 +105,10 @@ _BUILT_IN = (
     (20, "default-route", 0xFD),
     (21, "interpose", 0xFE),
     (22, "path-mtu", 0x10),
+    (23, "cnat", 0x02),
+    (24, "lb", 0x10),
+    (25, "nat-low", 0xD0),
+    (26, "nat-hi", 0x10),
 )
 
 
@@ -112,7 +117,7 @@ class FibSources:
 
     def __init__(self) -> None:
         self.by_id = {number: FibSource(number, name, priority) for number, name, priority in _BUILT_IN}
-        self._next = FIRST_PLUGIN_SOURCE
+        self._next = FIRST_CLIENT_SOURCE
 
     def add(self, name: str, priority: int) -> FibSource:
         """Allocate a source; among equal priorities the earlier one wins."""

@@ -131,8 +131,8 @@ class Dataplane:
     def set_mtu(self, sw_if_index: int, mtu: Iterable[int]) -> None:
         """The four software MTUs: L3, IPv4, IPv6, MPLS (0: as L3)."""
         values = list(mtu)
-        if len(values) != 4 or any(not 0 <= value <= 0xFFFF for value in values):
-            raise DataplaneError(Retval.INVALID_VALUE, f"an MTU is four numbers in 0…65535, not {values}")
+        if len(values) != 4 or any(not 0 <= value <= 0xFFFFFFFF for value in values):
+            raise DataplaneError(Retval.INVALID_VALUE, f"an MTU is four numbers of 32 bits, not {values}")
         self.interfaces.get(sw_if_index).mtu = values
         self._changed()
 
@@ -160,8 +160,6 @@ class Dataplane:
     def add_address(self, sw_if_index: int, address: int, length: int) -> None:
         """Add an IPv4 address; overlaps with any other in the table are refused, as VPP does."""
         interface = self.interfaces.get(sw_if_index)
-        if not 0 < length <= 32:
-            raise DataplaneError(Retval.INVALID_VALUE, f"prefix length {length} is not in 1…32")
         for other in self.interfaces:
             if other.fib4 is not interface.fib4:
                 continue
@@ -171,6 +169,8 @@ class Dataplane:
                 if other is interface and its_length == length and its_address != address:
                     continue
                 raise DataplaneError(Retval.ADDRESS_IN_USE, f"the address overlaps with one of {other.name}")
+        if not 0 < length <= 32:
+            raise DataplaneError(Retval.ADDRESS_LENGTH_MISMATCH, f"prefix length {length} is not in 1…32")
         interface.addresses.append((address, length))
         self._refresh_routes(interface)
 

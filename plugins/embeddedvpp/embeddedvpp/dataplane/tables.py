@@ -22,6 +22,7 @@ class FibTables:
         self.entries = EntryPool()
         self._tables: dict[tuple[int, int], FibTable] = {}
         self._next_index = {4: 0, 6: 0}
+        self._seed = 0
         for version in (4, 6):
             self._create(version, 0, "").locks[SPECIAL] = 1
 
@@ -37,11 +38,12 @@ class FibTables:
         return self._tables.get((version, table_id))
 
     def add(self, table_id: int, *, version: int = 4, name: str = "", source: int = API) -> FibTable:
-        """Create the table, or lock the one that exists; a name given later names a table without one."""
+        """Create the table, or lock the one that exists; a name given later is ignored, as in VPP, unless the table has none."""
         table = self._tables.get((version, table_id)) or self._create(version, table_id, name)
         if table_id:
             table.locks[source] = 1
-            table.name = name if name else table.name
+            if name and table.name == _default_name(version, table_id):
+                table.name = name
         return table
 
     def delete(self, table_id: int, *, version: int = 4, source: int = API) -> None:
@@ -53,7 +55,9 @@ class FibTables:
 
     def allocate(self, *, version: int = 4, name: str = "") -> FibTable:
         """Create a table with an id that is not in use (``ip_table_allocate``)."""
-        table_id = next(number for number in range(1, 1 << 24) if (version, number) not in self._tables)
+        table_id = 0
+        while (version, table_id) in self._tables:
+            table_id = self._seed = (1664525 * self._seed + 1013904223) & 0xFFFFFFFF  # VPP's random numbers
         return self.add(table_id, version=version, name=name)
 
     def bind(self, table: FibTable) -> None:
@@ -77,10 +81,12 @@ class FibTables:
         return iter(list(self._tables.values()))
 
     def _create(self, version: int, table_id: int, name: str) -> FibTable:
-        default = f"ipv{version}-VRF:{table_id}"
-        table = FibTable(
-            self._next_index[version], table_id, name or default, version, self.sources, self.entries
-        )
+        shown = name or _default_name(version, table_id)
+        table = FibTable(self._next_index[version], table_id, shown, version, self.sources, self.entries)
         self._next_index[version] += 1
         self._tables[(version, table_id)] = table
         return table
+
+
+def _default_name(version: int, table_id: int) -> str:
+    return f"ipv{version}-VRF:{table_id}"

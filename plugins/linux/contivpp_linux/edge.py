@@ -63,9 +63,14 @@ class Listings:
     async def _once(self, what: str, read: Callable[[Any], Awaitable[list[Result]]], where: Namespace) -> list[Result]:
         listing = self._read.get((what, where))
         if listing is None:
-            listing = self._read[what, where] = asyncio.ensure_future(or_gone(read(reference(where)), []))
+            listing = self._read[what, where] = asyncio.ensure_future(_listing(read, where))
         found: list[Result] = await listing
         return found
+
+
+async def _listing(read: Callable[[Any], Awaitable[list[Result]]], where: Namespace) -> list[Result]:
+    """Read, in a coroutine of its own: cancelled before it begins, it leaves nothing that was never awaited."""
+    return await or_gone(read(reference(where)), [])
 
 
 class Edge:

@@ -23,9 +23,8 @@ READS = re.compile(
 
 async def monitor(netns: str) -> asyncio.subprocess.Process:
     """Print every change of a namespace that the kernel tells of."""
-    return await asyncio.create_subprocess_exec(
-        "nsenter", f"--net={netns}", "ip", "-4", "-o", "monitor", "link", "address", "route", stdout=asyncio.subprocess.PIPE
-    )
+    command = ("nsenter", f"--net={netns}", "ip", "-4", "-o", "monitor", "link", "address", "route")
+    return await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
 
 
 async def test_killing_the_agent_loses_no_packet_and_its_restart_only_reads(both: Node) -> None:
@@ -82,7 +81,7 @@ async def test_after_a_restart_of_vpp_pods_keep_address_and_mac_and_reach_each_o
             await asyncio.gather(rig.vpp.start(), returned)
             await mesh.connected(30)
             seconds = time.monotonic() - returned.result()
-            print(f"{dataplane}: {count} pods connected in {seconds:.2f} s (full mesh when nothing is wrong: {before:.2f} s)")
+            print(f"{dataplane}: {count} pods connected in {seconds:.2f} s (when nothing is wrong: {before:.2f} s)")
         finally:
             mesh.close()
         assert {path: await link(path) for path in pods} == links
@@ -101,4 +100,5 @@ async def link(netns: str) -> tuple[str, list[str]]:
     """MAC and addresses of a pod."""
     _, out, _ = await run("ip", "-j", "address", "show", "eth0", netns=netns)
     found = json.loads(out)[0]
-    return found["address"], [f"{each['local']}/{each['prefixlen']}" for each in found["addr_info"] if each["family"] == "inet"]
+    addresses = [each for each in found["addr_info"] if each["family"] == "inet"]
+    return found["address"], [f"{each['local']}/{each['prefixlen']}" for each in addresses]

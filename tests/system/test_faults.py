@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ADD and DEL with every fault: a clear error (what, where, what to do), and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from contivpp_cni import shim
+
+from .harness import CONTIVPP, NETWORK, Footprint, Node, node, run, until
+
+pytestmark = pytest.mark.netns
+
+
+class Faulty:
+    """A node with what was there before the fault."""
+
+    def __init__(self, rig: Node, before: Footprint) -> None:
+        self.rig, self.before = rig, before
+
+    async def refused(self, container: str, netns: str, *, code: int, says: tuple[str, ...], **options: Any) -> None:
+        """ADD must fail so, and leave nothing."""
+        answered, answer = await self.rig.cni("ADD", container, netns, **options)
+        assert answered == 1, answer
+        assert answer["code"] == code, answer
+        text = answer["msg"] + answer.get("details", "")
+        for each in says:
+            assert each in text
+
+    async def clean(self) -> None:
+        await self.rig.nothing_left(self.before)
+
+
+@pytest_asyncio.fixture
+async def faulty(running: Node) -> Faulty:
+    return Faulty(running, await running.footprint())
+
+
+# --- namespaces
+
+
+async def test_a_namespace_that_does_not_exist(faulty: Faulty) -> None:
+    path = str(faulty.rig.folder / "none")
+    await faulty.refused("a", path, code=4, says=("CNI_NETNS", path, "No such file"))
+    await faulty.clean()
+
+
+async def test_a_file_that_is_no_namespace(faulty: Faulty) -> None:
+    path = faulty.rig.folder / "file"
+    path.touch()
+    await faulty.refused("a", str(path), code=4, says=("CNI_NETNS", str(path), "namespace"))
+    await faulty.clean()
+
+
+async def test_a_namespace_that_goes_in_the_middle_of_add(faulty: Faulty) -> None:
+    rig = faulty.rig
+    outcomes = []
+    for number, delay in enumerate((0.0, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03)):
+        path = rig.namespaces.make(f"goes{number}")
+        adding = asyncio.ensure_future(rig.cni("ADD", f"goes{number}", path))
+        await asyncio.sleep(delay)
+        rig.namespaces.drop(path)
+        code, answer = await adding
+        outcomes.append(code)
+        if code:
+            assert answer["code"] in (4, 11, 999)
+            assert path in answer["msg"], answer
+        await rig.delete(f"goes{number}", path)
+    print(f"exit codes of ADD by the moment: {outcomes}")
+    assert 1 in outcomes
+    await faulty.clean()
+
+
+async def test_a_namespace_that_is_gone_before_delete_and_delete_twice(faulty: Faulty) -> None:
+    rig = faulty.rig
+    path = rig.namespaces.make("pod")
+    await rig.add("pod", path)
+    rig.namespaces.drop(path)
+    await rig.delete("pod", path)
+    await rig.delete("pod", path)
+    await rig.delete("never seen".replace(" ", "-"))
+    await faulty.clean()
+
+
+# --- VPP
+
+
+async def test_vpp_cannot_be_reached(faulty: Faulty) -> None:
+    rig = faulty.rig
+    path = rig.namespaces.make("pod")
+    await rig.vpp.kill()
+    begin = time.monotonic()
+    await faulty.refused("pod", path, code=11, says=("vpp", "connect", "contivpp get status"))
+    seconds = time.monotonic() - begin
+    print(f"answered after {seconds:.2f} s, deadline 3 s")
+    assert 2.5 < seconds < 4.5
+    await rig.delete("pod", path)
+    await rig.vpp.start()
+    await until(rig.ready, 10, "the agent is ready again")
+    await faulty.clean()
+
+
+async def test_vpp_dies_in_the_middle_of_add(faulty: Faulty) -> None:
+    rig = faulty.rig
+    paths = [rig.namespaces.make(f"pod{number}") for number in range(8)]
+    adding = [asyncio.ensure_future(rig.cni("ADD", Path(path).name, path)) for path in paths]
+    await asyncio.sleep(0.02)
+    await rig.vpp.kill()
+    answers = await asyncio.gather(*adding)
+    failed = [answer for code, answer in answers if code]
+    assert failed, "VPP died too late"
+    for answer in failed:
+        assert answer["code"] == 11, answer
+        assert "vpp" in answer["msg"].lower()
+    await rig.vpp.start()
+    await until(rig.ready, 10, "the agent is ready again")
+    for (code, _), path in zip(answers, paths, strict=True):
+        if code:
+            await until(lambda path=path: not [x for x in rig.leftovers() if Path(path).name in x], 5, "nothing stays")
+        await rig.delete(Path(path).name, path)
+    await faulty.clean()
+
+
+# --- requests that cross
+
+
+async def test_delete_in_the_middle_of_add(faulty: Faulty) -> None:
+    rig = faulty.rig
+    broken_off = 0
+    for number, delay in enumerate((0.0, 0.001, 0.003, 0.006, 0.01, 0.02)):
+        path = rig.namespaces.make(f"pod{number}")
+        adding = asyncio.ensure_future(rig.cni("ADD", f"pod{number}", path))
+        await asyncio.sleep(delay)
+        await rig.delete(f"pod{number}", path)
+        code, answer = await adding
+        if code:
+            broken_off += 1
+            assert answer["code"] == 11
+            assert "broken off" in answer["msg"]
+            assert "is being deleted" in answer["msg"]
+        else:  # ADD was first, or came after DEL had its answer
+            await rig.delete(f"pod{number}", path)
+        rig.namespaces.drop(path)
+    assert broken_off
+    await faulty.clean()
+
+
+async def test_a_runtime_that_hangs_up_gets_the_same_answer_later(faulty: Faulty) -> None:
+    rig = faulty.rig
+    path = rig.namespaces.make("pod")
+    adding = asyncio.ensure_future(rig.cni("ADD", "pod", path))
+    await asyncio.sleep(0.01)
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)
+    first = await rig.cni("ADD", "pod", path)
+    assert first[0] == 0
+    assert await rig.cni("ADD", "pod", path) == first
+    await rig.delete("pod", path)
+    for part in (b"", b"contivpp-cni/1 10", b"contivpp-cni/1 10 10\nCNI_COM"):
+        hang_up(rig.cni_socket, part)
+    await faulty.clean()
+
+
+def hang_up(path: str, part: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(part)
+
+
+async def test_a_late_delete_of_an_old_sandbox_and_a_container_id_in_another_namespace(faulty: Faulty) -> None:
+    rig = faulty.rig
+    old, new = rig.namespaces.make("old"), rig.namespaces.make("new")
+    first = await rig.add("sandbox-1", old, name="web-0")
+    second = await rig.add("sandbox-2", new, name="web-0")
+    assert first != second
+    await rig.delete("sandbox-1", old, name="web-0")
+    assert await rig.cni("CHECK", "sandbox-2", new, name="web-0") == (0, None)
+    third = await rig.add("sandbox-2", old, name="web-0")  # the ID again, in another namespace
+    assert third != second
+    assert await rig.linux_links(new) == ["lo"]
+    assert await rig.linux_links(old) == ["eth0", "lo"]
+    await rig.delete("sandbox-2", old, name="web-0")
+    await faulty.clean()
+
+
+async def test_a_hundred_adds_at_once_some_of_them_twice(faulty: Faulty) -> None:
+    rig = faulty.rig
+    paths = [rig.namespaces.make(f"pod{number}") for number in range(70)]
+    calls = [*paths, *paths[:30]]
+    begin = time.monotonic()
+    answers = await asyncio.gather(*(rig.cni("ADD", Path(path).name, path) for path in calls))
+    seconds = time.monotonic() - begin
+    refused = [answer for code, answer in answers if code]
+    assert not refused, json.dumps(refused[:3], indent=1)
+    assert answers[70:] == answers[:30]
+    assert len({answer["ips"][0]["address"] for _, answer in answers}) == 70
+    print(f"100 ADDs, 70 pods: {seconds:.2f} s")
+    records = rig.get("tables", "LocalPod")["records"]
+    assert len(records) == 70
+    begin = time.monotonic()
+    await asyncio.gather(*(rig.delete(Path(path).name, path) for path in calls))
+    print(f"100 DELs: {time.monotonic() - begin:.2f} s")
+    await faulty.clean()
+
+
+# --- addresses
+
+
+async def test_a_used_up_subnet() -> None:
+    settings = {"ipam": {"podSubnetOneNodePrefixLen": 29}, "contiv": {"addDeadlineSeconds": 3}}
+    async with node("embedded", settings=settings) as rig:
+        await rig.start_agent()
+        faulty = Faulty(rig, await rig.footprint())
+        pods = await rig.pods(4)
+        path = rig.namespaces.make("more")
+        says = ("no free address in 10.1.0.8/29", "more/eth0", "all 4 are in use", "delete pods")
+        await faulty.refused("more", path, code=11, says=says)
+        assert not [entry for entry in rig.leftovers() if "more" in entry]
+        first = next(iter(pods))
+        await rig.delete(Path(first).name, first)
+        assert await rig.add("more", path) == pods[first]
+        for each in (*list(pods)[1:], path):
+            await rig.delete(Path(each).name, each)
+        await faulty.clean()
+
+
+# --- what is given from outside is wrong
+
+
+@pytest.mark.parametrize(
+    ("stdin", "code", "says"),
+    [
+        pytest.param(b"", 6, "is not JSON", id="nothing"),
+        pytest.param(b"{", 6, "is not JSON", id="cut short"),
+        pytest.param(b"\xff\xfe", 6, "is not JSON", id="no text"),
+        pytest.param(b"[" * 100_000, 6, "is not JSON", id="deep"),
+        pytest.param(b"[1]", 6, "is not an object", id="a list"),
+        pytest.param(b'{"cniVersion": "9.9.9", "name": "k8s"}', 1, "use one of 0.3.1", id="version"),
+        pytest.param(b'{"cniVersion": ["1.0.0"], "name": "k8s"}', 1, "use one of 0.3.1", id="version is a list"),
+        pytest.param(b'{"cniVersion": "1.0.0"}', 7, "must have a name", id="no name"),
+    ],
+)
+async def test_malformed_stdin(faulty: Faulty, stdin: bytes, code: int, says: str) -> None:
+    path = faulty.rig.namespaces.make("pod")
+    try:
+        await faulty.refused("pod", path, code=code, says=(says,), stdin=stdin)
+        await faulty.clean()
+    finally:
+        faulty.rig.namespaces.drop(path)
+
+
+@pytest.mark.parametrize(
+    ("container", "interface", "says"),
+    [
+        pytest.param("../etc", "eth0", "CNI_CONTAINERID '../etc' must begin with a letter", id="container"),
+        pytest.param("a", "e/0", "CNI_IFNAME 'e/0' must be a name of 1 to 15 bytes", id="interface"),
+        pytest.param("a", "e" * 16, "must be a name of 1 to 15 bytes", id="long interface"),
+    ],
+)
+async def test_malformed_environment(faulty: Faulty, container: str, interface: str, says: str) -> None:
+    await faulty.refused(container, faulty.rig.netns, code=4, says=(says,), interface=interface)
+    await faulty.clean()
+
+
+async def test_the_executable_prints_what_the_agent_says_and_what_to_do_without_one(faulty: Faulty) -> None:
+    rig = faulty.rig
+    path = rig.namespaces.make("pod")
+    environment = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "pod",
+        "CNI_IFNAME": "eth0",
+        "CNI_NETNS": path,
+        "CONTIVPP_CNI_SOCKET": rig.cni_socket,
+    }
+    command = ("python3", "-IS", str(shim.__file__))
+    stdin = json.dumps(NETWORK).encode()
+    code, out, _ = await run(*command, stdin=stdin, env=environment)
+    assert code == 0, out
+    assert json.loads(out)["interfaces"][0]["sandbox"] == path
+    code, out, _ = await run(*command, stdin=stdin, env={**environment, "CNI_NETNS": "/none"})
+    assert (code, json.loads(out)["code"]) == (1, 4)
+    assert await run(*command, stdin=stdin, env={**environment, "CNI_COMMAND": "DEL"}) == (0, "", "")
+    await faulty.clean()
+    await rig.kill_agent()
+    code, out, _ = await run(*command, stdin=stdin, env=environment)
+    answer = json.loads(out)
+    assert (code, answer["code"]) == (1, 11)
+    for says in (rig.cni_socket, "Connection refused", "Check that the agent runs"):
+        assert says in answer["msg"]
+
+
+# --- start
+
+
+def agent(config: Path) -> subprocess.CompletedProcess[str]:
+    command = [*CONTIVPP, "agent", "--config", str(config)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_broken_configuration_is_told_with_every_fault(tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text(
+        "nodeName: ''\nlogLevel: loud\ncolour: red\n"
+        "contiv: {podInterface: carrier pigeon, mtu: 3}\nipam: {podSubnetCIDR: 10.1.0.0/99}\n"
+    )
+    done = agent(config)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    for setting in ("nodeName", "logLevel", "colour", "contiv.podInterface", "contiv.mtu", "ipam.podSubnetCIDR"):
+        assert len([line for line in lines if line.startswith(f"{config}: {setting}: ")]) == 1, done.stderr
+    assert len(lines) == 6
+    config.write_text("nodeName: [\n")
+    done = agent(config)
+    assert (done.returncode, f"{config}: line " in done.stderr) == (2, True), done.stderr
+    done = agent(tmp_path / "none.yaml")
+    assert (done.returncode, "No such file" in done.stderr, "--config" in done.stderr) == (2, True, True)
+
+
+async def test_a_second_agent_is_refused_and_the_first_goes_on(faulty: Faulty) -> None:
+    rig = faulty.rig
+    text = rig.config_file.read_text()
+    done = await asyncio.to_thread(agent, rig.config_file)
+    assert done.returncode == 1
+    assert "another agent" in done.stderr
+    assert str(rig.folder / "state" / "ledger.db") in done.stderr
+    other = rig.folder / "other.yaml"
+    other.write_text(text.replace(str(rig.folder / "state"), str(rig.folder / "state2")))
+    done = await asyncio.to_thread(agent, other)
+    assert done.returncode == 1
+    assert f"{rig.cni_socket} is in use" in done.stderr
+    assert "set contiv.cniSocket" in done.stderr
+    other.write_text(other.read_text().replace(rig.cni_socket, f"{rig.cni_socket}2"))
+    done = await asyncio.to_thread(agent, other)
+    assert done.returncode == 1
+    assert rig.agent_socket in done.stderr
+    path = rig.namespaces.make("pod")
+    await rig.add("pod", path)
+    await rig.delete("pod", path)
+    await faulty.clean()
+
+
+async def test_a_file_in_the_place_of_the_socket(able: None) -> None:
+    async with node("embedded") as rig:
+        Path(rig.cni_socket).write_text("precious")
+        await rig.launch()
+        assert rig.agent is not None
+        assert await asyncio.wait_for(rig.agent.wait(), 20) == 1
+        assert f"{rig.cni_socket} is not a socket: remove it, or set contiv.cniSocket" in rig.log()
+        assert Path(rig.cni_socket).read_text() == "precious"
+        with contextlib.suppress(FileNotFoundError):
+            assert os.listdir(rig.folder / "run") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
             run.skipped[name] = str(reason)
         except Broken as error:
             run.broken[name] = str(error)
+        except Exception as error:  # the others are still worth their time
+            traceback.print_exc()
+            run.broken[name] = f"{type(error).__name__}: {error}"
     if options.out is not None:
         options.out.write_text(run.json() + "\n")
     print(run.json() if options.output == "json" else run.table())

@@ -175,6 +175,6 @@ def test_vppctl(embedded_vpp: EmbeddedVpp) -> None:
     assert run("show", "interface", "address") == "local0 (dn):\n"
     assert run("set", "interface", "state", "local0", "up") == ""
     assert run("show foo") == "show: unknown input `foo'\n"
-    assert run(typed="show int addr\nshow ip fib table 5\nnonsense\nquit\n") == (
+    assert run(typed="show int addr\nshow ip fib table 5\nnonsense\n") == (
         "local0 (up):\nunknown input `nonsense'\n"
     )

@@ -53,6 +53,16 @@ class Path:
         """What makes two paths the same path: VPP ignores weight and preference."""
         return (self.type, self.next_hop, self.sw_if_index, self.table_id)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """VPP keeps paths sorted: by preference, kind of path, next hop, interface."""
+        if self.type is PathType.NORMAL:
+            attached = self.sw_if_index != INVALID_INDEX
+            kind = (1 if self.next_hop else 2) if attached else (3 if self.next_hop else 5)
+        else:
+            kind = 6 if self.type is PathType.LOCAL else 4
+        return (self.preference, kind, self.next_hop, self.sw_if_index, self.table_id)
+
 
 class EntryFlag(IntFlag):
     """Flags of a source's contribution, as VPP's FIB entry flags mean them."""
@@ -252,7 +262,8 @@ class FibTable:
     ) -> FibEntry:
         """Replace the source's contribution; no paths at all is a drop."""
         entry = self._entry(address, length)
-        entry.contributions[source] = Contribution(tuple(paths) or DROP_PATHS, flags)
+        kept = tuple(sorted(paths, key=lambda path: path.order))
+        entry.contributions[source] = Contribution(kept or DROP_PATHS, flags)
         self._sort(entry)
         return entry
 

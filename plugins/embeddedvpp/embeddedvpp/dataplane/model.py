@@ -164,7 +164,8 @@ class Dataplane:
             if other.fib4 is not interface.fib4:
                 continue
             for its_address, its_length in other.addresses:
-                if (address ^ its_address) & MASKS[min(length, its_length)]:
+                # To VPP a length that does not exist overlaps with everything.
+                if length <= 32 and (address ^ its_address) & MASKS[min(length, its_length)]:
                     continue
                 if other is interface and its_length == length and its_address != address:
                     continue

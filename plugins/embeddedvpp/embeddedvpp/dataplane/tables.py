@@ -38,7 +38,7 @@ class FibTables:
         return self._tables.get((version, table_id))
 
     def add(self, table_id: int, *, version: int = 4, name: str = "", source: int = API) -> FibTable:
-        """Create the table, or lock the one that exists; a name given later is ignored, as in VPP, unless the table has none."""
+        """Create the table, or lock the one that exists; as in VPP, a later name counts only if it has none."""
         table = self._tables.get((version, table_id)) or self._create(version, table_id, name)
         if table_id:
             table.locks[source] = 1

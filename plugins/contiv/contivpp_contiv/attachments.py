@@ -105,7 +105,7 @@ class Attachments:
         netns = await self._identify(request.netns)
         pod: LocalPod | None = self._agent.state.get(LOCAL_POD.name, key)
         if pod is not None and pod.netns != netns:
-            await self._remove(pod)  # the container ID is used again for another sandbox
+            await self._remove(pod, f"CNI ADD {pod.pod}: the container ID is used again for another sandbox")
             pod = None
         if pod is None:
             if burial := self._burials.get(key):
@@ -115,7 +115,7 @@ class Attachments:
             keys = [item.key for item in pod_items(pod)]
             await self._agent.scheduler.waiters.until_applied(keys, deadline - loop.time())
         except RequestError as error:
-            await self._remove(pod)
+            await self._remove(pod, f"CNI ADD {pod.pod} taken back: {error}")
             await self._buried(key)
             raise RequestError(
                 f"pod {pod.pod} cannot be connected: {error}", code=error.code, details=error.details
@@ -233,18 +233,18 @@ class Attachments:
         async with self._locks[key]:
             pod: LocalPod | None = self._agent.state.get(LOCAL_POD.name, key)
             if pod is not None:
-                await self._remove(pod)
+                await self._remove(pod, f"CNI DEL {pod.pod}")
             await self._buried(key)
         if not self._locks[key].locked():
             self._locks.pop(key, None)
 
-    async def _remove(self, pod: LocalPod) -> None:
+    async def _remove(self, pod: LocalPod, cause: str) -> None:
         """Replace an attachment by its tombstone; what it consists of is taken down in the background."""
         agent = self._agent
         await agent.ledger.commit(
             LedgerWrite(PODS, pod.key, None), LedgerWrite(TOMBSTONES, pod.key, ENCODER.encode(pod))
         )
-        await agent.controller.write(f"CNI DEL {pod.pod}", [Delete(LOCAL_POD.name, pod.key)], urgent=True)
+        await agent.controller.write(cause, [Delete(LOCAL_POD.name, pod.key)], urgent=True)
         self._burials[pod.key] = self._spawn(self._bury(pod))
 
     async def _buried(self, key: str) -> None:

@@ -261,6 +261,9 @@ def test_a_refused_item_is_named_and_nothing_stays(refuse: str) -> None:
         result = await node.cni("ADD", 1)
         assert "pod default/p1 cannot be connected" in result["msg"]
         assert refuse in result["msg"]
+        cause = node.agent.journal.entries(1)[0].cause
+        assert cause.startswith("CNI ADD default/p1 taken back: ")
+        assert refuse in cause
         node.assert_nothing_left()
         await node.kill()
 

@@ -26,16 +26,16 @@ def _info(name: str, description: str) -> Reason:
     return Reason(name, "info", description)
 
 
-NO_ERROR = _error("no_error", "no error")
-BLACKHOLED = _error("blackholed_packets", "blackholed packets")
+NO_ERROR = _error("no error", "no error")
+BLACKHOLED = _error("blackholed packets", "blackholed packets")
 INTERFACE_DOWN = _error("interface_is_down", "interface is down")
 TX_FAILED = _error("tx_failed", "frames the port did not take")
 
 ETHERNET_RUNT = _error("runt", "frame shorter than its headers")
 ETHERNET_OVERSIZED = _error("oversized", "frame longer than the interface allows")
-ETHERNET_UNKNOWN_TYPE = _error("unknown_type", "unknown ethernet type")
-ETHERNET_UNKNOWN_VLAN = _error("unknown_vlan", "unknown vlan")
-ETHERNET_MAC_MISMATCH = _error("l3_mac_mismatch", "l3 mac mismatch")
+ETHERNET_UNKNOWN_TYPE = _error("unknown ethernet type", "unknown ethernet type")
+ETHERNET_UNKNOWN_VLAN = _error("unknown vlan", "unknown vlan")
+ETHERNET_MAC_MISMATCH = _error("l3 mac mismatch", "l3 mac mismatch")
 ETHERNET_DOWN = _error("down", "interface is down")
 
 IP4_TOO_SHORT = _error("too_short", "ip4 length < 20 bytes")

@@ -129,9 +129,9 @@ def test_malformed_headers_are_dropped_for_their_reason(damage, reason):
     [
         pytest.param(b"", "runt", id="empty"),
         pytest.param(bytes(13), "runt", id="runt"),
-        pytest.param(own_mac(9) + bytes(6) + b"\x08\0" + bytes(packet()), "l3_mac_mismatch", id="other MAC"),
-        pytest.param(own_mac(1) + bytes(6) + b"\x81\0" + bytes(60), "unknown_vlan", id="VLAN"),
-        pytest.param(own_mac(1) + bytes(6) + b"\x88\xcc" + bytes(60), "unknown_type", id="LLDP"),
+        pytest.param(own_mac(9) + bytes(6) + b"\x08\0" + bytes(packet()), "l3 mac mismatch", id="other MAC"),
+        pytest.param(own_mac(1) + bytes(6) + b"\x81\0" + bytes(60), "unknown vlan", id="VLAN"),
+        pytest.param(own_mac(1) + bytes(6) + b"\x88\xcc" + bytes(60), "unknown ethernet type", id="LLDP"),
     ],
 )
 def test_frames_that_are_not_for_ip4_are_dropped_at_ethernet_input(frame, reason):
@@ -160,7 +160,7 @@ def test_without_a_route_the_drop_says_so_and_vpp_counts_a_blackhole():
     rig = Rig()
     rig.send(packet(destination="8.8.8.8"))
     assert rig.drops == [("ip4-drop", "drop_route")]
-    assert rig.errors() == {("ethernet-input", "no_error"): 1}
+    assert rig.errors() == {("ethernet-input", "no error"): 1}
 
 
 @pytest.mark.parametrize(("kind", "code"), [(PathType.ICMP_UNREACH, 1), (PathType.ICMP_PROHIBIT, 10)])
@@ -298,7 +298,7 @@ def test_a_request_for_another_host_is_counted_as_vpp_counts_it():
         pytest.param(
             {"destination": "10.0.1.1", "protocol": 99}, ("ip4-local", "unknown_protocol"), id="protocol 99"
         ),
-        pytest.param({"destination": "10.0.2.255"}, ("ethernet-input", "no_error"), id="subnet broadcast"),
+        pytest.param({"destination": "10.0.2.255"}, ("ethernet-input", "no error"), id="subnet broadcast"),
     ],
 )
 def test_reasons_are_counted_at_the_node_where_vpp_counts_them(arguments, counted):

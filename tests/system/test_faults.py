@@ -235,6 +235,58 @@ async def test_a_used_up_subnet() -> None:
         await faulty.clean()
 
 
+POD_SOURCE = '''
+from contivpp_core.kubernetes import POD, Pod
+from contivpp_core.plugin import Plugin
+from contivpp_core.state import Put, Ready
+
+WANTED = {"a": "10.1.1.77", "b": "10.1.1.77", "c": "10.9.9.9", "d": "10.1.1.1", "e": "nonsense"}
+
+
+class PodSource(Plugin):
+    """Stands for the Kubernetes State Reflector."""
+
+    name = "podsource"
+    sources = ("Pod",)
+
+    async def start(self, agent):
+        pods = [
+            Pod(namespace="default", name=name, annotations=(("contivpp.io/ip", address),))
+            for name, address in WANTED.items()
+        ]
+        await agent.controller.write("pods", [*(Put(POD.name, pod) for pod in pods), Ready(POD.name)])
+'''
+
+
+@pytest.fixture
+def pod_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a plugin that knows the pods."""
+    (tmp_path / "podsource.py").write_text(POD_SOURCE)
+    installed = tmp_path / "podsource-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: podsource\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[contivpp.plugins]\npodsource = podsource:PodSource\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("pod_source")
+async def test_an_address_that_is_asked_for_by_annotation() -> None:
+    settings = {"plugins": ["vpp", "linux", "ipam", "contiv", "podsource"], "contiv": {"addDeadlineSeconds": 3}}
+    async with node("embedded", settings=settings) as rig:
+        await rig.start_agent()
+        faulty = Faulty(rig, await rig.footprint())
+        paths = {name: rig.namespaces.make(name) for name in "abcde"}
+        assert await rig.add("a", paths["a"]) == "10.1.1.77"
+        await faulty.refused("b", paths["b"], code=7, says=("pod default/b", "10.1.1.77", "in use by a/eth0"))
+        await faulty.refused("c", paths["c"], code=7, says=("10.9.9.9", "outside this node's subnet 10.1.1.0/24"))
+        await faulty.refused("d", paths["d"], code=7, says=("10.1.1.1", "reserved in 10.1.1.0/24 (gateway)"))
+        await faulty.refused("e", paths["e"], code=7, says=("contivpp.io/ip", "'nonsense' is not an IP address"))
+        await rig.delete("a", paths["a"])
+        assert await rig.add("b", paths["b"]) == "10.1.1.77"
+        await rig.delete("b", paths["b"])
+        await faulty.clean()
+
+
 # --- what is given from outside is wrong
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pods come and go in random order while the agent is killed again and again: nothing leaks, no address is given twice.
+"""Pods come and go in random order while agent and VPP are killed: nothing leaks, no address is given twice.
 
 CONTIVPP_CHURN sets how many calls are made (200 unless told), CONTIVPP_CHURN_SEED repeats a run.
 """
@@ -28,8 +28,9 @@ WORKERS = 6
 class Churn:
     """Workers that connect and disconnect pods, as a runtime would, and a killer of the agent."""
 
-    def __init__(self, rig: Node, calls: int) -> None:
+    def __init__(self, rig: Node, calls: int, *victims: str) -> None:
         self.rig = rig
+        self.victims = victims
         self.calls = calls
         self.random = random.Random(SEED)
         self.numbers = iter(range(10**6))
@@ -58,9 +59,19 @@ class Churn:
             ahead = self.done + self.random.randint(10, 40)
             while self.done < ahead:
                 await asyncio.sleep(0.005)
-            await self.rig.kill_agent()
             self.kills += 1
-            await self.rig.start_agent()
+            match self.random.choice(self.victims):
+                case "agent":
+                    await self.rig.kill_agent()
+                    await self.rig.start_agent()
+                case "VPP":
+                    await self.rig.vpp.kill()
+                    await asyncio.sleep(self.random.random() / 4)
+                    await self.rig.vpp.start()
+                case "both":
+                    await asyncio.gather(self.rig.kill_agent(), self.rig.vpp.kill())
+                    await asyncio.gather(self.rig.start_agent(), self.rig.vpp.start())
+            await until(self.rig.ready, 20, "the agent is ready")
 
     async def work(self) -> None:
         pods: dict[str, str] = {}  # container -> namespace
@@ -125,7 +136,11 @@ class Churn:
         return answer
 
 
-async def test_churn_with_a_dying_agent_leaks_nothing(dataplane: str) -> None:
+VICTIMS = [pytest.param(("agent",), id="the agent dies"), pytest.param(("agent", "VPP", "both"), id="VPP dies, too")]
+
+
+@pytest.mark.parametrize("victims", VICTIMS)
+async def test_churn_leaks_nothing(dataplane: str, victims: tuple[str, ...]) -> None:
     calls = CALLS if dataplane == "embedded" else max(30, CALLS // 10)
     print(f"seed {SEED}, {calls} calls")
     async with node(dataplane) as rig:
@@ -133,7 +148,7 @@ async def test_churn_with_a_dying_agent_leaks_nothing(dataplane: str) -> None:
         await warm_up(rig)
         before = await rig.footprint()
         files = await at_rest(rig)
-        churn = Churn(rig, calls)
+        churn = Churn(rig, calls, *victims)
         begin = time.monotonic()
         await churn.run()
         seconds = time.monotonic() - begin

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -172,6 +173,22 @@ async def test_a_reader_never_sees_a_mixture(server: Server) -> None:
         await readers
         segment.disconnect()
     assert len(seen) > 3
+
+
+@pytest.mark.realvpp
+async def test_a_reader_of_vpp_itself(server: Server) -> None:
+    vpp = os.environ.get("CONTIVPP_VPP")
+    program = Path(vpp).with_name("vpp_get_stats") if vpp else None
+    if program is None or not program.exists():
+        pytest.skip("CONTIVPP_VPP does not name a VPP with vpp_get_stats beside it")
+    server.vpp.dataplane.create_loopback().counters.tx_packets = 7
+    reading = await asyncio.create_subprocess_exec(
+        str(program), "socket-name", str(server.stats_socket), "dump", "/if/names", "/if/tx",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(reading.communicate(), 20)
+    assert b"[1]: loop0 /if/names" in output
+    assert b"[1 @ 0]: 7 packets, 0 bytes /if/tx" in output
 
 
 def test_250_interfaces_cost_little() -> None:

@@ -22,7 +22,7 @@ from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.keeper_client import KeeperClient
 from contivpp_sandbox.sandbox.progress import Progress
-from contivpp_sandbox.sandbox.vpp import Dataplane, cli, command
+from contivpp_sandbox.sandbox.vpp import Dataplane, check_limits, cli, command
 
 __all__ = ["PLUGINS", "SandboxNode"]
 
@@ -62,6 +62,7 @@ class SandboxNode:
         self, name: str, dataplane: Dataplane, *, config: Mapping[str, Any] | None = None, with_parent: bool = False
     ) -> None:
         """Start everything. The folder must be made, and nothing of a former sandbox left."""
+        check_limits(dataplane)
         with self._progress.step("namespaces of the node") as step:
             keeper = await self.keeper.launch(with_parent=with_parent)
             kind = "network and mounts" if os.geteuid() == 0 else "user, network and mounts: no privileges are needed"

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import sys
 from typing import Literal
 
@@ -18,7 +19,7 @@ from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_vpp.testing import VARIABLE, executable, plugin_folder
 
-__all__ = ["Dataplane", "cli", "command", "default_dataplane"]
+__all__ = ["Dataplane", "check_limits", "cli", "command", "default_dataplane"]
 
 Dataplane = Literal["embedded", "vpp"]
 
@@ -33,15 +34,35 @@ buffers {{ page-size 4k buffers-per-numa 4096 }}
 plugins {{ {plugins} plugin dpdk_plugin.so {{ disable }} }}
 """
 
+_LOCKED_BYTES = 256 << 20
+
 # As vppctl does it: a terminal of this name (telnet, RFC 1091) gets no prompt, no banner, no paging.
 _TERMINAL = b"\xff\xfa\x18\0vppctl\xff\xf0"
 _TELNET = re.compile(rb"\xff\xfa.*?\xff\xf0|\xff[\xfb-\xfe].|\xff.", re.DOTALL)
-_PROMPT = "vpp# "
+_PROMPT = b"vpp# "
 
 
 def default_dataplane() -> Dataplane:
     """Return which VPP is meant when nothing is said: a real one where there is one."""
     return "vpp" if os.environ.get(VARIABLE) else "embedded"
+
+
+def check_limits(dataplane: Dataplane) -> None:
+    """Raise the limit of locked memory as far as allowed; raise an error where it stops VPP's AF_PACKET interfaces.
+
+    VPP locks their rings in memory, 20 MB or so for each; only real root may do so without limit. TAPs do not need it.
+    """
+    devices = all(os.access(device, os.R_OK | os.W_OK) for device in ("/dev/vhost-net", "/dev/net/tun"))
+    if dataplane == "embedded" or os.geteuid() == 0 or devices:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < _LOCKED_BYTES:
+        raise SandboxError(
+            f"a real VPP cannot connect pods for an ordinary user here: it locks packet rings in memory, and the limit "
+            f"is {hard >> 10} kB (ulimit -l): raise it (memlock in /etc/security/limits.conf), run this as root, or "
+            "use --dataplane embedded"
+        )
 
 
 def command(dataplane: Dataplane, directory: Directory) -> list[str]:
@@ -78,8 +99,8 @@ async def cli(path: str, line: str, *, seconds: float = 10.0) -> str:
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
-                writer.write(_TERMINAL + line.encode() + b"\nquit\n")
-                answer = await reader.read()
+                writer.write(_TERMINAL + line.encode() + b"\n")
+                text = await _answer(reader)
             finally:
                 writer.close()
                 with contextlib.suppress(OSError):
@@ -87,5 +108,17 @@ async def cli(path: str, line: str, *, seconds: float = 10.0) -> str:
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise SandboxError(f"VPP's CLI at {path} does not answer: {reason}") from error
-    text = _TELNET.sub(b"", answer).replace(b"\0", b"").decode("utf-8", "replace").replace("\r", "")
-    return text.removeprefix(_PROMPT).removesuffix(_PROMPT).rstrip("\n")
+    return text.decode("utf-8", "replace").replace("\r", "").strip("\n")
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    """Read to the end of an answer: a NUL from real VPP, a prompt (after the one at the beginning) from the embedded."""
+    data = b""
+    while more := await reader.read(65536):
+        data += more
+        text = _TELNET.sub(b"", data)
+        if text.endswith(b"\0"):
+            break
+        if text.startswith(_PROMPT) and text.endswith(_PROMPT) and len(text) > len(_PROMPT):
+            break
+    return _TELNET.sub(b"", data).removeprefix(_PROMPT).removesuffix(_PROMPT).replace(b"\0", b"")

@@ -262,7 +262,9 @@ class FibTable:
     ) -> FibEntry:
         """Replace the source's contribution; no paths at all is a drop."""
         entry = self._entry(address, length)
-        kept = tuple(sorted(paths, key=lambda path: path.order))
+        kept = tuple(paths)
+        if len(kept) > 1:
+            kept = tuple(sorted(kept, key=lambda path: path.order))
         entry.contributions[source] = Contribution(kept or DROP_PATHS, flags)
         self._sort(entry)
         return entry

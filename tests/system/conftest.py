@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from contivpp_vpp.testing import VARIABLE, executable
 
-from .harness import Node, node, tools
+from .harness import Faulty, Node, node, tools
 
 BOTH = ["embedded", pytest.param("real", marks=pytest.mark.realvpp)]
 
@@ -44,3 +44,9 @@ async def running(able: None) -> AsyncIterator[Node]:
     async with node("embedded", settings={"contiv": {"addDeadlineSeconds": 3}}) as made:
         await made.start_agent()
         yield made
+
+
+@pytest_asyncio.fixture
+async def faulty(running: Node) -> Faulty:
+    """The same, with what is there before the fault."""
+    return Faulty(running, await running.footprint())

@@ -2,240 +2,37 @@
 """One node for tests of the whole system: VPP and the agent are processes, in a network namespace of the test's own.
 
 Pods are network namespaces, too, bound to paths as a container runtime does it. Everything happens in a folder of
-the test's own, and only processes that were started here are killed. What the packets do is asked by `Mesh`: a UDP
-socket in each pod, so that a hundred pairs of pods cost a hundred datagrams and no process.
+the test's own, and only processes that were started here are killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
-import re
 import shutil
-import socket
 import sqlite3
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import pytest
 import yaml
 
 from contivpp_core.cli.client import Client
 from contivpp_core.errors import ContivError
 from contivpp_vpp import messages as m
 from contivpp_vpp.connection import Connection
-from contivpp_vpp.testing import RealVpp, real_vpp
+from contivpp_vpp.testing import real_vpp
 from contivpp_vpp.transports import unix_socket
 
-T = TypeVar("T")
+from .dataplanes import EmbeddedVpp, RealVppProcess, Vpp
+from .processes import Namespaces, end, run, until
 
-CLONE_NEWNET = 0x40000000
-MS_BIND, MNT_DETACH = 4096, 2
-LIBC = ctypes.CDLL(None, use_errno=True)
 CONTIVPP = (sys.executable, "-m", "contivpp_core.cli")
 NETWORK = {"cniVersion": "1.0.0", "name": "k8s", "type": "contivpp"}
-
-
-def call(function: str, *arguments: object) -> None:
-    """Call a function of the C library, in the thread that runs this."""
-    if getattr(LIBC, function)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{function}: {os.strerror(number)}")
-
-
-def in_thread(work: Callable[[], T]) -> T:
-    """Run work in a thread of its own, which may change its namespace."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def in_namespace(path: str, work: Callable[[], T]) -> T:
-    """Run work inside a network namespace."""
-
-    def run() -> T:
-        with open(path, "rb") as file:
-            call("setns", file.fileno(), CLONE_NEWNET)
-        return work()
-
-    return in_thread(run)
-
-
-class Namespaces:
-    """Network namespaces bound to files of one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir()
-        self.made: set[str] = set()
-
-    def make(self, name: str) -> str:
-        path = str(self._folder / name)
-
-        def work() -> None:
-            call("unshare", CLONE_NEWNET)
-            Path(path).touch()
-            call("mount", b"/proc/thread-self/ns/net", path.encode(), b"none", MS_BIND, None)
-
-        try:
-            in_thread(work)
-        except OSError as error:
-            Path(path).unlink(missing_ok=True)
-            pytest.skip(f"network namespaces cannot be made here (root is needed): {error}")
-        self.made.add(path)
-        return path
-
-    def drop(self, path: str) -> None:
-        self.made.discard(path)
-        call("umount2", path.encode(), MNT_DETACH)
-        os.unlink(path)
-
-    def clear(self) -> None:
-        for path in sorted(self.made):
-            self.drop(path)
-
-
-async def run(*command: str, netns: str = "", stdin: bytes = b"", env: Mapping[str, str] | None = None,
-              timeout: float = 60.0) -> tuple[int, str, str]:
-    """Run a command to its end; return exit code, stdout and stderr."""
-    inside = ("nsenter", f"--net={netns}") if netns else ()
-    process = await asyncio.create_subprocess_exec(
-        *inside, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})},
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(timeout):
-            out, err = await process.communicate(stdin)
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    assert process.returncode is not None
-    return process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
-
-
-async def until(condition: Callable[[], Any], seconds: float, what: str, *, every: float = 0.02) -> Any:
-    """Wait for a condition; return what it gave."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(every)
-    return found
-
-
-class EmbeddedVpp:
-    """The embedded VPP as a process; it notes every request that it gets."""
-
-    real = False
-
-    def __init__(self, folder: Path, netns: str) -> None:
-        self._folder, self._netns = folder, netns
-        self.api_socket = str(folder / "api.sock")
-        self._trace = folder / "requests"
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with (self._folder / "vpp.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                "nsenter", f"--net={self._netns}", sys.executable, "-m", "embeddedvpp", "--api-socket", self.api_socket,
-                "--api-trace", str(self._trace), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        await until(lambda: accepts(self.api_socket), 20, "the embedded VPP accepts connections", every=0.005)
-
-    async def kill(self) -> None:
-        await end(self.process)
-
-    async def trace_on(self) -> None:
-        self._trace.write_text("")
-
-    async def trace(self) -> list[str]:
-        """The names of the requests since `trace_on`."""
-        return [line.split()[-1] for line in self._trace.read_text().splitlines()]
-
-    def output(self) -> str:
-        return (self._folder / "vpp.log").read_text(errors="replace")[-3000:]
-
-
-class RealVppProcess:
-    """A real VPP with the same face."""
-
-    real = True
-
-    def __init__(self, vpp: RealVpp) -> None:
-        self._vpp = vpp
-        self.api_socket = vpp.api_socket
-
-    @property
-    def process(self) -> asyncio.subprocess.Process | None:
-        return self._vpp.process
-
-    async def start(self) -> None:
-        await self._vpp.start()
-
-    async def kill(self) -> None:
-        await self._vpp.kill()
-
-    async def trace_on(self) -> None:
-        await self._cli("api trace free")
-        await self._cli("api trace on")
-
-    async def trace(self) -> list[str]:
-        """The names of the requests since `trace_on`, without those of the test itself (CLI)."""
-        text = await self._cli("api trace dump")
-        names = re.findall(r"^vl_api_(\w+)_t:", text, re.MULTILINE)
-        return [name for name in names if name != "cli_inband"]
-
-    async def _cli(self, command: str) -> str:
-        connection = await Connection.open(unix_socket(self.api_socket), name="test")
-        try:
-            return str((await connection.request(m.CliInband(cmd=command))).reply)
-        finally:
-            connection.close()
-
-    def output(self) -> str:
-        return self._vpp.output()
-
-
-Vpp = EmbeddedVpp | RealVppProcess
-
-
-def accepts(path: str) -> bool:
-    """Tell whether somebody serves a unix socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-        return True
-
-
-async def end(process: asyncio.subprocess.Process | None) -> None:
-    """kill -9, and wait for the end."""
-    if process is not None and process.returncode is None:
-        process.kill()
-        await process.wait()
 
 
 class Node:
@@ -437,68 +234,23 @@ class Footprint:
         return "\n".join(lines)
 
 
-def descriptors(process: asyncio.subprocess.Process | None) -> dict[str, int]:
-    """The open file descriptors of a process, counted by what they are."""
-    assert process is not None
-    counts: dict[str, int] = {}
-    folder = f"/proc/{process.pid}/fd"
-    for name in os.listdir(folder):
-        with contextlib.suppress(OSError):
-            target = os.readlink(f"{folder}/{name}")
-            kind = target.partition(":")[0] if ":[" in target else target
-            counts[kind] = counts.get(kind, 0) + 1
-    return counts
+class Faulty:
+    """A node with what was there before the fault."""
 
+    def __init__(self, rig: Node, before: Footprint) -> None:
+        self.rig, self.before = rig, before
 
-class Mesh:
-    """A UDP socket in each pod; tells which pairs of pods reach each other."""
+    async def refused(self, container: str, netns: str, *, code: int, says: tuple[str, ...], **options: Any) -> None:
+        """ADD must fail so, and leave nothing."""
+        answered, answer = await self.rig.cni("ADD", container, netns, **options)
+        assert answered == 1, answer
+        assert answer["code"] == code, answer
+        text = answer["msg"] + answer.get("details", "")
+        for each in says:
+            assert each in text
 
-    PORT = 7000
-
-    def __init__(self, pods: Mapping[str, str]) -> None:
-        self._addresses = list(pods.values())
-        self._sockets = [in_namespace(path, self._socket) for path in pods]
-        self._seen: set[tuple[int, int]] = set()
-        self._round = 0
-        loop = asyncio.get_running_loop()
-        for index, each in enumerate(self._sockets):
-            loop.add_reader(each, self._receive, index)
-
-    def _socket(self) -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        made.bind(("0.0.0.0", self.PORT))
-        made.setblocking(False)
-        return made
-
-    def _receive(self, index: int) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                data, source = self._sockets[index].recvfrom(64)
-                number, sender = map(int, data.split())
-                if number == self._round and source[0] == self._addresses[sender]:
-                    self._seen.add((sender, index))
-
-    async def connected(self, seconds: float) -> float:
-        """Wait until every pod has got a datagram from every other one, sent after this call; return the seconds."""
-        begin = time.monotonic()
-        self._round += 1
-        self._seen.clear()
-        everybody = range(len(self._sockets))
-        missing = {(a, b) for a in everybody for b in everybody if a != b}
-        while missing:
-            if time.monotonic() - begin > seconds:
-                raise AssertionError(f"{len(missing)} pairs not within {seconds:g} s, as {sorted(missing)[:5]}")
-            for a, b in sorted(missing):
-                with contextlib.suppress(OSError):
-                    self._sockets[a].sendto(b"%d %d" % (self._round, a), (self._addresses[b], self.PORT))
-            await asyncio.sleep(0.03)
-            missing -= self._seen
-        return time.monotonic() - begin
-
-    def close(self) -> None:
-        for each in self._sockets:
-            asyncio.get_running_loop().remove_reader(each)
-            each.close()
+    async def clean(self) -> None:
+        await self.rig.nothing_left(self.before)
 
 
 @contextlib.asynccontextmanager

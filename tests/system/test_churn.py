@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from .harness import Node, descriptors, node, until
+from .harness import Node, node
+from .processes import descriptors, until
 
 pytestmark = pytest.mark.netns
 
@@ -127,7 +128,7 @@ class Churn:
     async def call(self, command: str, container: str, path: str) -> tuple[int, Any] | None:
         """One call; None where the agent went away."""
         try:
-            answer = await self.rig.cni(command, container, path)
+            answer: tuple[int, Any] = await self.rig.cni(command, container, path)
         except OSError:
             self.broken += 1
             await asyncio.sleep(0.05)

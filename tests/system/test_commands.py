@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from .harness import Node, until
+from .harness import Node
+from .processes import until
 
 pytestmark = pytest.mark.netns
 

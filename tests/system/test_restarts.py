@@ -8,10 +8,13 @@ import json
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from .harness import Mesh, Node, accepts, node, run, until
+from .harness import Node, node
+from .mesh import Mesh
+from .processes import accepts, run, until
 
 pytestmark = pytest.mark.netns
 
@@ -102,3 +105,42 @@ async def link(netns: str) -> tuple[str, list[str]]:
     found = json.loads(out)[0]
     addresses = [each for each in found["addr_info"] if each["family"] == "inet"]
     return found["address"], [f"{each['local']}/{each['prefixlen']}" for each in addresses]
+
+
+async def test_a_new_agent_on_a_new_vpp_connects_the_pods_again(dataplane: str) -> None:
+    async with node(dataplane) as rig:
+        await rig.start_agent()
+        pods = await rig.pods(6 if dataplane == "embedded" else 3)
+        mesh = Mesh(pods)
+        try:
+            await asyncio.gather(rig.kill_agent(), rig.vpp.kill())
+            await asyncio.gather(rig.start_agent(), rig.vpp.start())
+            seconds = await mesh.connected(5)
+            print(f"{dataplane}: connected {seconds:.2f} s after agent and VPP were there")
+        finally:
+            mesh.close()
+        for path, address in pods.items():
+            assert await rig.add(Path(path).name, path) == address
+
+
+async def test_what_a_killed_agent_had_asked_of_a_slow_vpp_is_not_left_behind(dataplane: str) -> None:
+    async with node(dataplane) as rig:
+        await rig.start_agent()
+        before = await rig.footprint()
+        assert rig.vpp.process is not None
+        paths = [rig.namespaces.make(f"pod{number}") for number in range(6)]
+        rig.vpp.process.send_signal(signal.SIGSTOP)
+        calls = [asyncio.ensure_future(rig.cni("ADD", Path(path).name, path)) for path in paths]
+        await asyncio.sleep(0.5)  # the messages wait in VPP's socket
+        await rig.kill_agent()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await rig.launch()
+        await until(lambda: accepts(rig.cni_socket), 10, "the new agent serves CNI")
+        deleting = [asyncio.ensure_future(rig.delete(Path(path).name, path)) for path in paths]
+        await asyncio.sleep(0.5)
+        rig.vpp.process.send_signal(signal.SIGCONT)
+        await asyncio.gather(*deleting)
+        await until(rig.ready, 20, "the agent is ready")
+        await rig.nothing_left(before)
+        for path in paths:
+            assert await rig.linux_links(path) == ["lo"]

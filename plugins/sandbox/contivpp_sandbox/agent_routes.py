@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an agent in a sandbox tells beside what every agent tells: whether it has settled, and how pods are connected."""
+"""What an agent of a sandbox tells beside what all agents tell: whether it has settled, how pods are connected."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Probes from the network namespace of the process: send, wait, say what came of it.
 
 A probe is tried up to four times, one second apart (in TCP the kernel does that), before it counts as denied. A
-refusal is an answer: a reset, or an ICMP error about the probe. `arrival` is the other side of it: who sent the first
+refusal is an answer: a reset, or an ICMP error about the probe. `Watch` is the other side of it: who sent the first
 packet of a kind that came in here, which is all that tells of a packet that nothing answers.
 """
 
@@ -21,13 +21,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["ATTEMPTS", "REQUEST", "arrival", "probe"]
+__all__ = ["ATTEMPTS", "REQUEST", "Watch", "probe"]
 
 REQUEST = b"contivpp-probe "
 """What a TCP request begins with; the number of its bytes and a newline follow, then filling."""
 
 ATTEMPTS = 4
 RETRY_SECONDS = 1.0
+_POLL_SECONDS = 0.005
 DEFAULT_SIZE = {"TCP": 24, "UDP": 16, "ICMP": 56}
 
 _ECHO_REPLY, _UNREACHABLE, _ECHO_REQUEST, _TIME_EXCEEDED = 0, 3, 8, 11
@@ -57,7 +58,7 @@ async def probe(
     try:
         with _socket(protocol, do_not_fragment=do_not_fragment, raw=one_way) as sock:
             if one_way:
-                await _send_stray(sock, protocol, address, port, source_port, length)
+                await _send_stray(sock, protocol, (address, port), source_port=source_port, size=length)
                 return {"verdict": "denied", "answer": "", "why": "one way: nothing tells of its arrival"}
             if protocol != "ICMP":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -85,7 +86,9 @@ def _local(error: OSError) -> bool:
 def _told(error: OSError, size: int) -> str:
     if error.errno == errno.EMSGSIZE:
         return f"a packet of {size} bytes of payload is larger than the MTU, and must not be fragmented"
-    return error.strerror or str(error)
+    if isinstance(error, _Refused) or not error.errno or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)  # the event loop puts more in its texts than the kernel has said
 
 
 def _socket(protocol: str, *, do_not_fragment: bool, raw: bool) -> socket.socket:
@@ -186,8 +189,9 @@ async def _send(sock: socket.socket, data: bytes, address: str) -> None:
 
 
 async def _send_stray(
-    sock: socket.socket, protocol: str, address: str, port: int, source_port: int, size: int
+    sock: socket.socket, protocol: str, end: tuple[str, int], *, source_port: int, size: int
 ) -> None:
+    address, port = end
     own_port = source_port or random.randrange(32768, 61000)
     if protocol == "UDP":
         sock.bind(("0.0.0.0", source_port))
@@ -208,23 +212,46 @@ def _segment(address: str, source_port: int, port: int, data: bytes) -> bytes:
     return header[:16] + _checksum(pseudo + header + data).to_bytes(2, "big") + header[18:] + data
 
 
-async def arrival(*, protocol: str, seconds: float) -> Result | None:
-    """Return `address` and `port` of the first packet of a client that comes in, or None: TCP, UDP, or echo requests.
+class Watch:
+    """Sees the packets of one protocol that come in, from `begin` on."""
 
-    TCP: the beginning of a connection, or a segment that belongs to none; what this host itself asks is not meant.
-    """
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, _PROTOCOLS[protocol]) as sock:
-        sock.setblocking(False)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while True:
-                    packet = await loop.sock_recv(sock, 65536)
-                    for port in _asked(protocol, _payload(packet)):
-                        source = ipaddress.IPv4Address(packet[12:16])
-                        if not source.is_loopback:
-                            return {"address": str(source), "port": port}
-    return None
+    def __init__(self) -> None:
+        self._protocol = ""
+        self._socket: socket.socket | None = None
+
+    def begin(self, protocol: str) -> None:
+        """Watch TCP, UDP or ICMP."""
+        self.close()
+        self._protocol = protocol
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, _PROTOCOLS[protocol])
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def arrival(self, wait: float = 0.0) -> Result | None:
+        """Return `address` and `port` of a client's next packet, or None if none came, at most `wait` seconds from now.
+
+        In TCP that is the beginning of a connection, or a segment that belongs to none; in ICMP an echo request.
+        """
+        if self._socket is None:
+            raise ValueError("nothing is watched")
+        end = time.monotonic() + wait
+        while True:
+            try:
+                packet = self._socket.recv(65536)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    return None
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
+            source = ipaddress.IPv4Address(packet[12:16])
+            for port in _asked(self._protocol, _payload(packet)):
+                if not source.is_loopback:
+                    return {"address": str(source), "port": port}
 
 
 def _asked(protocol: str, message: bytes) -> Iterator[int]:

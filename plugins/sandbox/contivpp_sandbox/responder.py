@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from contivpp_sandbox.probing import REQUEST, arrival, probe
+from contivpp_sandbox.probing import REQUEST, Watch, probe
 
 __all__ = ["Responder", "main"]
 
@@ -125,25 +125,27 @@ def _http(request: bytes, text: bytes) -> bytes:
 
 
 class Control:
-    """The control socket: `ports`, `probe`, `arrival`."""
+    """The control socket: `ports`, `probe`, and `watch`, after which `arrival` on the same connection tells."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve the requests of one connection."""
+        watch = Watch()
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                writer.write(json.dumps(await self._answer(line, watch)).encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError):
             pass  # the other side went, or sent a line without end
         finally:
+            watch.close()
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, watch: Watch) -> dict[str, Any]:
         try:
             request = json.loads(line)
             match request.pop("do"):
@@ -152,8 +154,11 @@ class Control:
                     return {"answer": None}
                 case "probe":
                     return {"answer": await probe(**request)}
+                case "watch":
+                    watch.begin(**request)
+                    return {"answer": None}
                 case "arrival":
-                    return {"answer": await arrival(**request)}
+                    return {"answer": await watch.arrival(**request)}
                 case other:
                     return {"error": f"{other!r} is not served"}
         except (OSError, ValueError, LookupError, TypeError) as error:

@@ -180,7 +180,7 @@ class Cluster:
 
     async def _until_serves(self, pod: SandboxPod, process: Process, path: str) -> None:
         end = asyncio.get_running_loop().time() + _PROCESS_SECONDS
-        while not os.path.exists(path):
+        while not os.path.exists(path):  # noqa: ASYNC240 (a socket beside us, in memory)
             if not process.alive or asyncio.get_running_loop().time() > end:
                 said = self._directory.log_end(f"{pod.name}.pod")
                 raise SandboxError(f"the process of pod {pod.key} does not start; its output ends with:\n{said}")

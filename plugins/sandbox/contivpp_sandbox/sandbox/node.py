@@ -145,8 +145,8 @@ class SandboxNode:
                 return
             await self._check("agent")
             if asyncio.get_running_loop().time() > end:
-                told = "; ".join(reasons)
-                raise SandboxError(f"the agent is not ready within {AGENT_SECONDS:g} s: {told}{self._last_words('agent')}")
+                told = "; ".join(reasons) + self._last_words("agent")
+                raise SandboxError(f"the agent is not ready within {AGENT_SECONDS:g} s: {told}")
             await asyncio.sleep(5 * _POLL_SECONDS)
 
     async def not_ready(self) -> list[str]:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.processes import Process
 
-__all__ = ["SandboxPod"]
+__all__ = ["PodLink", "SandboxPod"]
 
 
 @dataclass
@@ -95,24 +95,48 @@ class SandboxPod:
         status.setdefault("conditions", [{"type": "Ready", "status": "True" if ready else "False"}])
         return found
 
+    @contextlib.asynccontextmanager
+    async def connected(self, directory: Directory) -> AsyncIterator[PodLink]:
+        """Yield a connection to the pod's process."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(directory.pod_socket(self.container))
+        except OSError as error:
+            raise self._silent(directory, error) from error
+        try:
+            yield PodLink(self, directory, reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
     async def ask(self, directory: Directory, do: str, *, seconds: float = 30.0, **request: Any) -> Any:
-        """Ask the pod's process."""
-        path = directory.pod_socket(self.container)
+        """Ask the pod's process once."""
+        async with self.connected(directory) as link:
+            return await link.ask(do, seconds=seconds, **request)
+
+    def _silent(self, directory: Directory, error: Exception) -> SandboxError:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        log = directory.log(f"{self.name}.pod")
+        return SandboxError(f"the process of pod {self.key} does not answer ({reason}): see {log}")
+
+
+class PodLink:
+    """A connection to a pod's process; requests are answered in order."""
+
+    def __init__(
+        self, pod: SandboxPod, directory: Directory, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._pod, self._directory = pod, directory
+        self._reader, self._writer = reader, writer
+
+    async def ask(self, do: str, *, seconds: float = 30.0, **request: Any) -> Any:
+        """Ask, and wait for the answer at most so long."""
         try:
             async with asyncio.timeout(seconds):
-                reader, writer = await asyncio.open_unix_connection(path)
-                try:
-                    writer.write(json.dumps({"do": do, **request}).encode() + b"\n")
-                    answer: Mapping[str, Any] = json.loads(await reader.readline())
-                finally:
-                    writer.close()
-                    with contextlib.suppress(OSError):
-                        await writer.wait_closed()
+                self._writer.write(json.dumps({"do": do, **request}).encode() + b"\n")
+                answer: Mapping[str, Any] = json.loads(await self._reader.readline())
         except (OSError, ValueError, TimeoutError) as error:
-            raise SandboxError(
-                f"the process of pod {self.key} does not answer ({error or type(error).__name__}): "
-                f"see log/{self.name}.pod.log in {directory}"
-            ) from error
+            raise self._pod._silent(self._directory, error) from error
         if "error" in answer:
-            raise SandboxError(f"pod {self.key}: {do}: {answer['error']}")
+            raise SandboxError(f"pod {self._pod.key}: {do}: {answer['error']}")
         return answer["answer"]

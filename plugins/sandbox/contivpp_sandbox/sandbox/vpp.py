@@ -112,7 +112,7 @@ async def cli(path: str, line: str, *, seconds: float = 10.0) -> str:
 
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
-    """Read to the end of an answer: a NUL from real VPP, a prompt (after the one at the beginning) from the embedded."""
+    """Read to the end of an answer: a NUL from real VPP; from the embedded a prompt, after the one that begins."""
     data = b""
     while more := await reader.read(65536):
         data += more

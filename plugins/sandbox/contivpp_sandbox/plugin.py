@@ -45,10 +45,10 @@ class SandboxPlugin(Plugin):
     @hookimpl
     def commands(self) -> list[Command]:
         """Contribute the commands; what they need is imported when they run."""
+        from contivpp_sandbox.commands.sandbox import SANDBOX  # noqa: PLC0415
         from contivpp_sandbox.commands.scenario import SCENARIO  # noqa: PLC0415
 
-        found = [SCENARIO]
-        return found
+        return [SCENARIO, SANDBOX]
 
     @hookimpl
     def api_routes(self, agent: Agent) -> list[ApiRoute]:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["ATTEMPTS", "REQUEST", "Watch", "probe"]
+__all__ = ["ATTEMPTS", "REQUEST", "Watch", "get_page", "probe"]
 
 REQUEST = b"contivpp-probe "
 """What a TCP request begins with; the number of its bytes and a newline follow, then filling."""
@@ -129,6 +129,25 @@ async def _udp(sock: socket.socket, end: tuple[str, int], size: int, attempts: i
             answer = await asyncio.wait_for(loop.sock_recv(sock, 65536), RETRY_SECONDS)
             return answer.decode("utf-8", "replace").strip(), None
     raise TimeoutError
+
+
+async def get_page(*, address: str, port: int, path: str = "/", seconds: float = ATTEMPTS * RETRY_SECONDS) -> Result:
+    """GET a page; return `status`, `body` and `ms`, or `error`."""
+    begin = time.perf_counter()
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
+                head, _, body = (await reader.read(-1)).decode("utf-8", "replace").partition("\r\n\r\n")
+            finally:
+                writer.close()
+    except TimeoutError:
+        return {"error": f"no answer from {address}:{port} within {seconds:g} s"}
+    except OSError as error:
+        return {"error": _told(error, 0)}
+    milliseconds = (time.perf_counter() - begin) * 1000
+    return {"status": head.partition("\r\n")[0], "body": body, "ms": round(milliseconds, 3)}
 
 
 # --- ICMP

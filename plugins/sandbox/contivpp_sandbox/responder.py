@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from contivpp_sandbox.probing import REQUEST, Watch, probe
+from contivpp_sandbox.probing import REQUEST, Watch, get_page, probe
 
 __all__ = ["Responder", "main"]
 
@@ -125,7 +125,7 @@ def _http(request: bytes, text: bytes) -> bytes:
 
 
 class Control:
-    """The control socket: `ports`, `probe`, and `watch`, after which `arrival` on the same connection tells."""
+    """The control socket: `ports`, `probe`, `http`, and `watch`, after which `arrival` on the same connection tells."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
@@ -154,6 +154,8 @@ class Control:
                     return {"answer": None}
                 case "probe":
                     return {"answer": await probe(**request)}
+                case "http":
+                    return {"answer": await get_page(**request)}
                 case "watch":
                     watch.begin(**request)
                     return {"answer": None}

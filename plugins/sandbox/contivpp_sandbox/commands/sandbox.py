@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`contivpp sandbox`: a node on this machine, with pods that talk. What the commands do is in `sandbox.actions`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from contivpp_core.cli.command import Command
+
+if TYPE_CHECKING:
+    from contivpp_sandbox.sandbox.directory import Directory
+    from contivpp_sandbox.sandbox.vpp import Dataplane
+
+__all__ = ["SANDBOX"]
+
+MOST_DEMO_PODS = 16
+
+# Each command imports what it needs when it runs: a command line that is only read should cost nothing.
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    from contivpp_sandbox.sandbox.actions import run_until_done, up  # noqa: PLC0415
+
+    work = up(
+        _directory(arguments), node=arguments.node, dataplane=_dataplane(arguments), config=arguments.config
+    )
+    return run_until_done(work)
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    from contivpp_sandbox.sandbox.actions import apply, run_until_done  # noqa: PLC0415
+
+    return run_until_done(apply(_directory(arguments), file=arguments.file))
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    from contivpp_core.errors import ConfigError  # noqa: PLC0415
+    from contivpp_sandbox.sandbox.actions import delete, run_until_done  # noqa: PLC0415
+
+    if not arguments.file and not arguments.pods:
+        raise ConfigError(["contivpp sandbox delete: name pods, or a file by -f"])
+    return run_until_done(delete(_directory(arguments), file=arguments.file, pods=arguments.pods))
+
+
+def _exec(arguments: argparse.Namespace) -> int:
+    from contivpp_core.errors import ConfigError  # noqa: PLC0415
+    from contivpp_sandbox.sandbox.actions import pod_named  # noqa: PLC0415
+    from contivpp_sandbox.sandbox.cluster import Cluster  # noqa: PLC0415
+    from contivpp_sandbox.sandbox.execute import execute  # noqa: PLC0415
+    from contivpp_sandbox.sandbox.node import SandboxNode  # noqa: PLC0415
+
+    words = list(arguments.words)
+    name = "" if arguments.on_node or not words else words.pop(0)
+    if words[:1] == ["--"]:
+        words.pop(0)
+    if not words or not (name or arguments.on_node):
+        raise ConfigError(["contivpp sandbox exec: give a pod and a command: exec POD -- COMMAND"])
+    directory = _directory(arguments)
+    cluster = Cluster(SandboxNode(directory))
+    cluster.node.made_of  # noqa: B018 (raises an error that says so where there is no sandbox)
+    cluster.load()
+    execute(directory, None if arguments.on_node else pod_named(cluster.pods, name), words)
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    from contivpp_sandbox.sandbox.actions import matrix, run_until_done  # noqa: PLC0415
+
+    work = matrix(_directory(arguments), output=arguments.output, attempts=arguments.attempts)
+    return run_until_done(work)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from contivpp_sandbox.sandbox.actions import run_until_done, status  # noqa: PLC0415
+
+    return run_until_done(status(_directory(arguments), output=arguments.output))
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    from contivpp_sandbox.sandbox.actions import down, run_until_done  # noqa: PLC0415
+
+    return run_until_done(down(_directory(arguments)))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from contivpp_sandbox.sandbox.actions import run_until_done  # noqa: PLC0415
+    from contivpp_sandbox.sandbox.demo import demo  # noqa: PLC0415
+
+    return run_until_done(demo(_directory(arguments), pods=arguments.pods, dataplane=_dataplane(arguments)))
+
+
+def _directory(arguments: argparse.Namespace) -> Directory:
+    from contivpp_sandbox.sandbox.directory import Directory, default_base  # noqa: PLC0415
+
+    return Directory(arguments.dir or default_base(), arguments.name)
+
+
+def _dataplane(arguments: argparse.Namespace) -> Dataplane:
+    from contivpp_sandbox.sandbox.vpp import default_dataplane  # noqa: PLC0415
+
+    chosen: Dataplane | None = arguments.dataplane
+    return chosen or default_dataplane()
+
+
+# --- the command line
+
+
+def _up_arguments(parser: argparse.ArgumentParser) -> None:
+    _dataplane_argument(parser)
+    parser.add_argument("--node", default="node1", metavar="NAME", help="the node's name (%(default)s)")
+    parser.add_argument("--config", metavar="FILE", help="settings for the agent, YAML")
+
+
+def _dataplane_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataplane",
+        choices=("embedded", "vpp"),
+        help="the embedded VPP, or the real one that CONTIVPP_VPP names (default: the real one if it names one)",
+    )
+
+
+def _apply_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--file", required=True, metavar="FILE", help="Kubernetes YAML; - is stdin")
+
+
+def _delete_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pods", nargs="*", metavar="POD", help="namespace/pod, or pod in the namespace default")
+    parser.add_argument("-f", "--file", metavar="FILE", help="Kubernetes YAML: delete what it names; - is stdin")
+
+
+def _exec_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--on-node", action="store_true", help="in the node's namespaces; then give no POD")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="POD -- COMMAND", help="the pod, and the command")
+
+
+def _output_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(%(default)s)")
+
+
+def _matrix_arguments(parser: argparse.ArgumentParser) -> None:
+    _output_argument(parser)
+    parser.add_argument(
+        "--attempts", type=_number(1, 10), default=2, metavar="N", help="tries, one second apart (%(default)s)"
+    )
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    _dataplane_argument(parser)
+    parser.add_argument(
+        "--pods", type=_number(2, MOST_DEMO_PODS), default=2, metavar="N", help="how many pods (%(default)s)"
+    )
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _number(smallest: int, largest: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not smallest <= int(text) <= largest:
+            raise argparse.ArgumentTypeError(f"{text}: give a number from {smallest} to {largest}")
+        return int(text)
+
+    return number
+
+
+COMMANDS = (
+    Command(
+        "up",
+        "bring a node up: namespaces, VPP, agent, CNI executable",
+        _up,
+        _up_arguments,
+        (
+            ("contivpp sandbox up", "as root, or as an ordinary user (by user namespaces)"),
+            ("contivpp sandbox up --name two", "a second one beside it"),
+            ("CONTIVPP_VPP=/usr/bin/vpp contivpp sandbox up", "with a real VPP"),
+        ),
+    ),
+    Command(
+        "apply",
+        "create or change pods and namespaces; pods that are no longer in the file are removed",
+        _apply,
+        _apply_arguments,
+        (
+            ("contivpp sandbox apply -f pods.yaml", "each pod is connected by CNI ADD"),
+            ("kubectl get pods -o yaml | contivpp sandbox apply -f -", "from stdin"),
+        ),
+    ),
+    Command(
+        "delete",
+        "delete pods and namespaces",
+        _delete,
+        _delete_arguments,
+        (
+            ("contivpp sandbox delete a", "the pod default/a, disconnected by CNI DEL"),
+            ("contivpp sandbox delete -f pods.yaml", "what the file names"),
+        ),
+    ),
+    Command(
+        "exec",
+        "run a command in a pod's namespaces",
+        _exec,
+        _exec_arguments,
+        (
+            ("contivpp sandbox exec a -- ip address", "in the pod default/a"),
+            ("contivpp sandbox exec x/b -- ping 10.1.1.2", "in the pod b of the namespace x"),
+            ("contivpp sandbox exec --on-node -- ip link", "in the node's namespaces"),
+        ),
+    ),
+    Command(
+        "matrix",
+        "probe every pod from every pod: ICMP, and the TCP ports that they declare",
+        _matrix,
+        _matrix_arguments,
+        (
+            ("contivpp sandbox matrix", "o reached, x not"),
+            ("contivpp sandbox matrix -o json", "with times and reasons"),
+        ),
+    ),
+    Command(
+        "status",
+        "tell how VPP, agent and pods stand; exit code 1 if the agent is not ready",
+        _status,
+        _output_argument,
+        (("contivpp sandbox status", "for people"), ("contivpp sandbox status -o json", "for programs")),
+    ),
+    Command(
+        "down",
+        "take everything down, also after a crash of any part",
+        _down,
+        _no_arguments,
+        (("contivpp sandbox down", "as often as you like"),),
+    ),
+    Command(
+        "demo",
+        "bring a node up, let pods talk, show what VPP counted, take everything down",
+        _demo,
+        _demo_arguments,
+        (("contivpp sandbox demo", "two pods"), ("contivpp sandbox demo --pods 4", "four")),
+    ),
+)
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    below = parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        one = below.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            epilog=command.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        default = "demo" if command.name == "demo" else "default"
+        one.add_argument("--name", default=default, help="which sandbox (%(default)s)")
+        one.add_argument(
+            "--dir",
+            metavar="FOLDER",
+            help="below which folder (/run/contivpp-sandbox for root, $XDG_RUNTIME_DIR/contivpp-sandbox for others)",
+        )
+        command.configure(one)
+        one.set_defaults(action_run=command.run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    run: Callable[[argparse.Namespace], int] = arguments.action_run
+    return run(arguments)
+
+
+SANDBOX = Command(
+    "sandbox",
+    "a node on this machine: VPP, agent and pods, as root or as an ordinary user",
+    _run,
+    _configure,
+    (
+        ("contivpp sandbox demo", "see it work, in seconds; nothing stays"),
+        ("contivpp sandbox up", "a node to play with; then apply, exec, matrix, status, down"),
+    ),
+)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands do: up, apply, delete, matrix, status, down. Each holds the sandbox's lock as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contivpp_core.errors import ConfigError
+from contivpp_sandbox.rigs.base import ObjectReference
+from contivpp_sandbox.sandbox.cluster import Cluster, reference_of
+from contivpp_sandbox.sandbox.directory import Directory
+from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.manifests import read_manifests
+from contivpp_sandbox.sandbox.matrix import matrix_table, probe_matrix
+from contivpp_sandbox.sandbox.node import SandboxNode
+from contivpp_sandbox.sandbox.pod import SandboxPod
+from contivpp_sandbox.sandbox.progress import Progress
+from contivpp_sandbox.sandbox.report import report, report_text
+from contivpp_sandbox.sandbox.teardown import remains, take_down
+from contivpp_sandbox.sandbox.vpp import Dataplane
+
+__all__ = ["apply", "delete", "down", "fresh", "matrix", "opened", "pod_named", "run_until_done", "status", "up"]
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def run_until_done(work: Coroutine[Any, Any, int]) -> int:
+    """Run a command; SIGTERM and the end of the terminal break it off as Ctrl-C does, so that it can clean up."""
+
+    async def main() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def taken_down(directory: Directory) -> list[str]:
+    """Take a sandbox down, and let nobody break that off."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        return await take_down(directory)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@asynccontextmanager
+async def fresh(directory: Directory, *, progress: Progress) -> AsyncIterator[SandboxNode]:
+    """Yield a node to be brought up, in a folder without remains; if the block fails, everything is taken down."""
+    if directory.exists:
+        with directory.locked():
+            left = remains(directory)
+            if left.alive and (directory.read("node.json") or {}).get("up"):
+                raise SandboxError(
+                    f"{directory}: this sandbox is up already: use it, take it down, or give another --name"
+                )
+            with progress.step("what a former sandbox has left is removed"):
+                await taken_down(directory)
+    directory.make()
+    with directory.locked():
+        try:
+            yield SandboxNode(directory, progress=progress)
+        except BaseException:
+            await taken_down(directory)
+            raise
+
+
+async def up(directory: Directory, *, node: str, dataplane: Dataplane, config: str | None) -> int:
+    """Bring a sandbox up."""
+    settings = _settings(config) if config else {}
+    progress = Progress(say)
+    async with fresh(directory, progress=progress) as made:
+        await made.up(node, dataplane, config=settings)
+        await Cluster(made).deliver()
+        directory.write("node.json", {**made.made_of, "up": True})
+    where = "" if directory.name == "default" else f" --name {directory.name}"
+    say(f"The sandbox is up in {directory}. Next: contivpp sandbox apply{where} -f FILE")
+    say(f"The agent's socket, for contivpp get: export CONTIVPP_SOCKET={directory.agent_socket}")
+    return 0
+
+
+def _settings(config: str) -> Mapping[str, Any]:
+    try:
+        found = yaml.safe_load(Path(config).read_text("utf-8")) or {}
+    except OSError as error:
+        raise ConfigError([f"{config}: {error.strerror}: name a file of agent settings"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{config}: is no YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(found, dict):
+        raise ConfigError([f"{config}: must hold settings (`name: value`)"])
+    return found
+
+
+@asynccontextmanager
+async def opened(directory: Directory, *, progress: Progress | None = None) -> AsyncIterator[Cluster]:
+    """Yield the cluster of a sandbox that is up."""
+    if not directory.exists:
+        raise SandboxError(f"{directory}: there is no such sandbox: 'contivpp sandbox up' makes one")
+    with directory.locked():
+        node = SandboxNode(directory, progress=progress)
+        if not node.made_of.get("up"):
+            raise SandboxError(f"{directory}: this sandbox did not come up: 'contivpp sandbox up' makes a new one")
+        cluster = Cluster(node, progress=progress)
+        cluster.load()
+        yield cluster
+
+
+async def apply(directory: Directory, *, file: str) -> int:
+    """Create or change the objects of a file; what an earlier version of the same file had, and this has not, goes."""
+    async with opened(directory, progress=Progress(say)) as cluster:
+        objects = read_manifests(file, node=cluster.node.name)
+        references = [reference_of(each) for each in objects]
+        if file != "-":
+            source = os.path.realpath(file)  # noqa: ASYNC240
+            gone = [each for each in cluster.sources.get(source, ()) if each not in references]
+            await _delete(cluster, [each for each in gone if _exists(cluster, each)])
+            cluster.sources[source] = references
+        await cluster.apply(objects)
+        others = len(objects) - sum(each.kind == "Pod" for each in references)
+        if others:
+            say(f"{others} other {'object' if others == 1 else 'objects'} told to the agent")
+        failures = [f"{pod.key}: {pod.failure}" for pod in cluster.pods.values() if pod.failure]
+    if failures:
+        raise SandboxError("\n".join(("pods that are not connected:", *failures)))
+    return 0
+
+
+async def delete(directory: Directory, *, file: str | None, pods: Sequence[str]) -> int:
+    """Delete the objects of a file, or pods by name; what is not there is no error."""
+    async with opened(directory) as cluster:
+        wanted = [ObjectReference("Pod", *_split(name)) for name in pods]
+        if file is not None:
+            wanted += [reference_of(each) for each in read_manifests(file, node=cluster.node.name)]
+        there = [each for each in wanted if _exists(cluster, each)]
+        for each in wanted:
+            if each not in there:
+                say(f"{each} is not there")
+        await _delete(cluster, there)
+    return 0
+
+
+async def _delete(cluster: Cluster, references: Sequence[ObjectReference]) -> None:
+    if references:
+        await cluster.delete(references)
+        for each in references:
+            say(f"{each} is deleted")
+
+
+def _exists(cluster: Cluster, reference: ObjectReference) -> bool:
+    if reference.kind == "Pod":
+        return f"{reference.namespace}/{reference.name}" in cluster.pods
+    return reference in cluster.objects
+
+
+def _split(name: str) -> tuple[str, str]:
+    namespace, slash, pod = name.rpartition("/")
+    return (namespace, pod) if slash else ("default", name)
+
+
+def pod_named(pods: Mapping[str, SandboxPod], name: str) -> SandboxPod:
+    """Return the pod that a person means: `namespace/pod`, or `pod` in the namespace default."""
+    pod = pods.get("/".join(_split(name)))
+    if pod is None:
+        known = ", ".join(sorted(pods)) or "none"
+        raise SandboxError(f"there is no pod {name}: pods are {known}")
+    return pod
+
+
+async def matrix(directory: Directory, *, output: str, attempts: int) -> int:
+    """Probe every pod from every pod."""
+    async with opened(directory) as cluster:
+        pods = sorted(cluster.pods.values(), key=lambda pod: pod.key)
+        if len(pods) < 2:
+            raise SandboxError(f"a matrix needs two pods, there are {len(pods)}: 'contivpp sandbox apply' adds pods")
+        cells = await probe_matrix(directory, pods, attempts=attempts)
+    say(json.dumps(cells, indent=1) if output == "json" else matrix_table(pods, cells))
+    return 0
+
+
+async def status(directory: Directory, *, output: str) -> int:
+    """Tell how everything stands; 1 if the agent is not ready."""
+    async with opened(directory) as cluster:
+        found = await report(cluster)
+    say(json.dumps(found, indent=1) if output == "json" else report_text(found))
+    return 0 if found["agent"]["ready"] else 1
+
+
+async def down(directory: Directory) -> int:
+    """Take everything down; nothing to take down is fine."""
+    if not directory.exists:
+        say(f"{directory}: there is nothing to take down")
+        return 0
+    progress = Progress(say)
+    with directory.locked(), progress.step(f"{directory} is down"):
+        lines = await taken_down(directory)
+    for line in lines:
+        print(f"contivpp: warning: {line}", file=sys.stderr)
+    return 0

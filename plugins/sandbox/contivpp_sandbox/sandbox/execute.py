@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a command in a pod's namespaces: this process enters them, and becomes the command.
+
+So terminal, signals and exit code are the command's own. Who it is stands in the folder before, so that `down` ends it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+from contivpp_sandbox.sandbox.directory import Directory
+from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.namespaces import NODE, POD, enter
+from contivpp_sandbox.sandbox.pod import SandboxPod
+from contivpp_sandbox.sandbox.processes import Process, identify
+from contivpp_sandbox.sandbox.teardown import remains
+
+__all__ = ["execute"]
+
+
+def execute(directory: Directory, pod: SandboxPod | None, command: Sequence[str]) -> NoReturn:
+    """Become a command in a pod's namespaces, or in those of the node (None)."""
+    if pod is not None:
+        process, kinds, what = pod.process, POD, f"pod {pod.key}"
+    else:
+        process, kinds, what = remains(directory).keeper or Process(0, 0), NODE, "the node"
+    if not process.alive:
+        raise SandboxError(f"the process of {what} is gone: see 'contivpp sandbox status'")
+    _note(directory)
+    enter(process.pid, kinds)
+    try:
+        os.execvp(command[0], list(command))
+    except OSError as error:
+        raise SandboxError(f"{command[0]}: {error.strerror}: name a program of this machine") from error
+
+
+def _note(directory: Directory) -> None:
+    """Store who this is, and forget those that have ended."""
+    for path in (directory.path / "exec").glob("*.json"):
+        if not Process(*(directory.read(f"exec/{path.name}") or (0, 0))).alive:
+            with suppress(OSError):
+                path.unlink()
+    directory.write(f"exec/{os.getpid()}.json", identify(os.getpid()))

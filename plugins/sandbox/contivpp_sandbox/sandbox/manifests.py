@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads Kubernetes YAML, as people write it for kubectl: documents, and lists of objects."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contivpp_core.errors import ConfigError, ContivError
+from contivpp_sandbox.objects import put_write
+
+__all__ = ["read_manifests"]
+
+
+def read_manifests(name: str, *, node: str) -> list[dict[str, Any]]:
+    """Return the objects of a file (`-` is stdin), ready to apply; raise ConfigError with every fault.
+
+    What an API server and a scheduler would fill in is filled in: the namespace `default`, and the node of a pod.
+    """
+    faults: list[str] = []
+    objects = []
+    for place, found in _documents(name):
+        where = f"{name}: {place}"
+        try:
+            objects.append(_checked(found, node))
+        except ContivError as error:
+            faults.append(f"{where}: {error}")
+    seen: set[tuple[str, str, str]] = set()
+    for each in objects:
+        identity = (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"])
+        if identity in seen:
+            faults.append(f"{name}: {' '.join(filter(None, identity))} is there twice: leave one out")
+        seen.add(identity)
+    if faults:
+        raise ConfigError(faults)
+    return objects
+
+
+def _documents(name: str) -> Iterator[tuple[str, Any]]:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+        documents = list(yaml.safe_load_all(text))
+    except OSError as error:
+        raise ConfigError([f"{name}: {error.strerror}: name a file of Kubernetes YAML, or - for stdin"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{name}: byte {error.start}: the file must be UTF-8 text"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{name}: is no YAML: {' '.join(str(error).split())}"]) from error
+    for number, document in enumerate(documents, 1):
+        if isinstance(document, Mapping) and document.get("kind") == "List":
+            for index, item in enumerate(document.get("items") or ()):
+                yield f"document {number}, item {index + 1}", item
+        elif document is not None:
+            yield f"document {number}", document
+
+
+def _checked(found: Any, node: str) -> dict[str, Any]:
+    if not isinstance(found, Mapping):
+        raise ContivError(f"is no object, but {type(found).__name__}: write apiVersion, kind and metadata")
+    result = dict(found)
+    metadata = result.get("metadata")
+    result["metadata"] = dict(metadata) if isinstance(metadata, Mapping) else {}
+    if result.get("kind") == "Pod":
+        result["metadata"].setdefault("namespace", "default")
+        result["spec"] = dict(result.get("spec") or {})
+        wanted = result["spec"].setdefault("nodeName", node)
+        if wanted != node:
+            raise ContivError(f"spec.nodeName: there is no node {wanted}: this sandbox has one, {node}")
+        if result["spec"].get("hostNetwork"):
+            raise ContivError("spec.hostNetwork: pods in the node's own network are not served yet: leave it out")
+    put_write(result)
+    return result

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from contivpp_contiv.attachments import Attachments
-from contivpp_contiv.cni.request import CniRequest, parse_request, version_of
+from contivpp_contiv.cni.request import CniRequest, ErrorCode, parse_request, version_of
 from contivpp_contiv.cni.result import add_result, error_result
 from contivpp_contiv.cni.server import CniServer
 from contivpp_contiv.config import ContivConfig
@@ -17,6 +17,7 @@ from contivpp_contiv.renderers import NodeRenderer, PodRenderer
 from contivpp_core.agent import Agent
 from contivpp_core.config import ConfigSection
 from contivpp_core.errors import RequestError
+from contivpp_core.ledger import LedgerError
 from contivpp_core.node import NODE_CONFIG, NodeConfig
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import AnyTable
@@ -89,6 +90,9 @@ class ContivPlugin(Plugin):
         except RequestError as error:
             log.warning("CNI call failed", extra={**_facts(environment), "code": error.code, "error": str(error)})
             return 1, error_result(error, version_of(stdin))
+        except LedgerError as error:
+            log.error("CNI call failed", extra={**_facts(environment), "error": str(error)})
+            return 1, error_result(RequestError(str(error), code=ErrorCode.IO_FAILURE), version_of(stdin))
         except Exception as error:  # whatever goes wrong, the runtime gets an answer that it can read
             log.exception("CNI call failed", extra=_facts(environment))
             unexpected = RequestError(f"unexpected {type(error).__name__}: {error}", code=999)

@@ -21,7 +21,7 @@ from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
 from contivpp_core.items import AnyDescriptor, Found, Known, Outcome
 from contivpp_core.kubernetes import POD, Pod
-from contivpp_core.ledger import Ledger
+from contivpp_core.ledger import Ledger, LedgerError
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.state import Put, Ready
 from contivpp_ipam.plugin import IpamPlugin
@@ -430,4 +430,21 @@ async def test_an_add_waits_also_where_a_dataplane_is_read_once_more() -> None:
     assert not adding.done()
     await scheduler.domain_up("linux", "1")
     assert address(await adding) == "10.1.1.2/32"
+    await node.kill()
+
+
+@simulated
+async def test_a_ledger_that_cannot_be_written_is_told_and_nothing_stays() -> None:
+    node = Node()
+    await node.start()
+
+    async def full(*writes: Any) -> None:
+        raise LedgerError("ledger.db: the disk is full: check that it has room")
+
+    vars(node.ledger)["commit"] = full
+    result = await node.cni("ADD", 1)
+    assert (result["code"], result["msg"]) == (5, "ledger.db: the disk is full: check that it has room")
+    del vars(node.ledger)["commit"]
+    node.assert_nothing_left()
+    assert address(await node.cni("ADD", 2)) == "10.1.1.3/32"
     await node.kill()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket as unix
 import stat
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -39,6 +40,18 @@ async def call(path: Path, sent: bytes) -> bytes:
 async def test_a_call_is_answered(socket: Path) -> None:
     environment = b"CNI_COMMAND=ADD\0CNI_X=a=b\nc\0"
     assert await call(socket, b"contivpp-cni/1 %d 2\n" % len(environment) + environment + b"in") == b"3 5\nADDin"
+
+
+async def test_every_pod_of_a_node_may_call_at_once(socket: Path) -> None:
+    callers = [unix.socket(unix.AF_UNIX) for _ in range(300)]
+    try:
+        for caller in callers:  # the server has no turn meanwhile
+            caller.setblocking(False)
+            caller.connect(str(socket))
+    finally:
+        for caller in callers:
+            caller.close()
+    assert await call(socket, b"contivpp-cni/1 16 0\nCNI_COMMAND=ADD\0") == b"3 3\nADD"
 
 
 async def test_only_the_owner_can_open_the_socket(socket: Path) -> None:

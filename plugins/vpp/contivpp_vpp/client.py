@@ -85,7 +85,7 @@ class VppClient:
         connected: Callable[[Connected], None] | None = None,
         lost: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Be told of the connection's coming and going. `lost` is also called for each VPP that is refused."""
+        """Be told of coming and going. `lost` is also called for each VPP that is refused, or does not shake hands."""
         if connected is not None:
             self._on_connected.append(connected)
         if lost is not None:
@@ -147,7 +147,10 @@ class VppClient:
         """One connection, from its attempt to its end; why it ended."""
         try:
             connection = await Connection.open(self._connect, name=self._name, settings=self._settings)
-        except (OSError, VppConnectionError) as error:
+        except OSError as error:  # nobody is there; the way to connect knows more
+            return error
+        except VppConnectionError as error:  # somebody is there, but does not answer as VPP does
+            self._tell(self._on_lost, error)
             return error
         try:
             connection.require(self._required)

@@ -58,6 +58,18 @@ def test_a_broken_socket_is_told_from_a_restarted_vpp(simulated):
     simulated(scenario())
 
 
+def test_a_vpp_that_hangs_is_told(simulated):
+    async def scenario():
+        vpp = ScriptedVpp()
+        vpp.on(messages.ShowVersion, lambda _: None)
+        async with VppClient(vpp.connect) as client:
+            history = History(client)
+            await asyncio.sleep(16)
+            assert [str(each) for each in history.told] == ["VPP did not shake hands in 15 s"]
+
+    simulated(scenario())
+
+
 def test_attempts_back_off_with_jitter_and_start_anew(simulated):
     async def scenario():
         place = Place(None)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 STDIN_BYTES = 1 << 20
 ENVIRONMENT_BYTES = 1 << 18
 READ_SECONDS = 10.0
+BACKLOG = 1024  # every pod of a node may come at once
 
 Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
 
@@ -47,7 +48,7 @@ class CniServer:
         await self._take_over()
         mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._connected, str(self._path))
+            self._server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=BACKLOG)
         except OSError as error:
             raise ContivError(f"{self._path}: the CNI socket cannot be opened: {error.strerror}") from error
         finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from .harness import CONTIVPP, Faulty, node
+from .processes import run
 
 pytestmark = pytest.mark.netns
 
@@ -73,3 +74,36 @@ async def test_a_file_in_the_place_of_the_socket(able: None) -> None:
         assert Path(rig.cni_socket).read_text() == "precious"
         with contextlib.suppress(FileNotFoundError):
             assert os.listdir(rig.folder / "run") == []
+
+
+async def test_a_full_disk(able: None) -> None:
+    async with node("embedded", settings={"contiv": {"addDeadlineSeconds": 3}}) as rig:
+        state = rig.folder / "state"
+        state.mkdir(mode=0o700)
+        code, _, error = await run("mount", "-t", "tmpfs", "-o", "size=300k", "none", str(state))
+        assert code == 0, error
+        try:
+            await rig.start_agent()
+            faulty = Faulty(rig, await rig.footprint())
+            first, second = rig.namespaces.make("first"), rig.namespaces.make("second")
+            await rig.add("first", first)
+            fill(state / "filler")
+            says = (str(state / "ledger.db"), "disk is full", "check that the disk has room")
+            await faulty.refused("second", second, code=5, says=says)
+            code, answer = await rig.cni("DEL", "first", first)
+            assert (code, answer["code"]) == (1, 5)
+            assert await rig.cni("CHECK", "first", first) == (0, None)
+            (state / "filler").unlink()
+            await rig.add("second", second)
+            await rig.delete("first", first)
+            await rig.delete("second", second)
+            await faulty.clean()
+        finally:
+            await rig.kill_agent()
+            await run("umount", "-l", str(state))
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass

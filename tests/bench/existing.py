@@ -38,10 +38,22 @@ def load(path: str) -> ModuleType:
     return module
 
 
+def _output_of(path: str, *arguments: str) -> Any:
+    """Run a benchmark that prints JSON, as a process of its own."""
+    if not (ROOT / path).exists():
+        raise Skipped(f"{path} is not there")
+    command = [sys.executable, str(ROOT / path), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=300)
+    if done.returncode:
+        raise Broken(f"{' '.join(command)} failed; its message is above")
+    return json.loads(done.stdout)
+
+
 def executable_start(runs: int) -> list[Measured]:
     """Start of the installed executable with an agent that answers at once."""
-    system = Path("/usr/bin/python3")
-    found = load("cni/tests/bench_start.py").bench(2 * runs, str(system if system.exists() else sys.executable))
+    if not Path("/usr/bin/python3").exists():
+        raise Skipped("/usr/bin/python3 is missing: the executable is measured with the system's Python")
+    found = _output_of("cni/tests/bench_start.py", str(2 * runs))
     ours, empty = found["compiled_p50_ms"], found["empty_p50_ms"]
     return [
         Measured("start", "CNI executable, p50", "ms", ours, empty, "python3 -I -S -c pass", Goal(1.2), found),
@@ -112,14 +124,7 @@ def _send(bench: ModuleType, one: Any, two: Any, seconds: float) -> tuple[float,
 
 def probes(runs: int) -> list[Measured]:
     """TCP connections between two pods of the rig in memory, and the same through the kernel's loopback."""
-    bench = ROOT / "plugins/sandbox/tests/bench_probes.py"
-    if not bench.exists():
-        raise Skipped(f"{bench.relative_to(ROOT)} is not there")
-    command = [sys.executable, str(bench), "--probes", str(100 * runs)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=300)
-    if done.returncode:
-        raise Broken(f"{' '.join(command)} failed; its message is above")
-    found = json.loads(done.stdout)
+    found = _output_of("plugins/sandbox/tests/bench_probes.py", "--probes", str(100 * runs))
     goal = Goal(2000, more_is_better=True, absolute=True)
     theirs = loopback_connections(100 * runs)
     rate = found["tcp_probes_per_second"]

@@ -85,9 +85,9 @@ async def test_vpp_cannot_be_reached(faulty: Faulty) -> None:
 
 async def test_vpp_dies_in_the_middle_of_add(faulty: Faulty) -> None:
     rig = faulty.rig
-    paths = [rig.namespaces.make(f"pod{number}") for number in range(8)]
+    paths = [rig.namespaces.make(f"pod{number}") for number in range(24)]
     adding = [asyncio.ensure_future(rig.cni("ADD", Path(path).name, path)) for path in paths]
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.01)
     await rig.vpp.kill()
     answers = await asyncio.gather(*adding)
     failed = [answer for code, answer in answers if code]

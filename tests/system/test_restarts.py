@@ -59,7 +59,7 @@ async def test_killing_the_agent_loses_no_packet_and_its_restart_only_reads(both
     requests = await both.vpp.trace()
     status = both.get("status")
     print(f"{sent} sent, {received} received; agent ready again after {restart:.2f} s, {len(requests)} requests to VPP")
-    assert sent > 150
+    assert sent > 100
     assert received >= sent - 1, out[-500:]  # the last one may be on its way when ping is stopped
     missed = set(range(1, sent)) - {int(number) for number in re.findall(r"icmp_seq=(\d+)", out)}
     assert not missed

@@ -9,6 +9,7 @@ import pytest
 
 from contivpp_core.agent import Agent
 from contivpp_core.api import ApiError
+from contivpp_sandbox.agent_routes import DATAPLANE_PATH, SETTLED_PATH
 from contivpp_sandbox.plugin import OBJECTS_PATH, SandboxPlugin, plugin, write_objects
 
 POD = {"kind": "Pod", "metadata": {"namespace": "x", "name": "a", "labels": {"app": "a"}}}
@@ -64,6 +65,6 @@ async def test_a_request_that_is_wrong_changes_nothing(agent, content, message):
 
 def test_routes_and_commands():
     found = plugin()
-    (route,) = found.api_routes(agent=None)  # type: ignore[arg-type]
-    assert (route.method, route.path) == ("POST", OBJECTS_PATH)
-    assert "scenario" in {command.name for command in found.commands()}
+    routes = {(route.method, route.path) for route in found.api_routes(agent=None)}  # type: ignore[arg-type]
+    assert routes == {("POST", OBJECTS_PATH), ("GET", SETTLED_PATH), ("GET", DATAPLANE_PATH)}
+    assert {command.name for command in found.commands()} == {"scenario", "sandbox"}

@@ -43,7 +43,8 @@ async def _or_problem(found: dict[str, Any], question: Any) -> Any:
     try:
         return await question
     except SandboxError as error:
-        found["problems"].append(str(error))
+        if str(error) not in found["problems"]:
+            found["problems"].append(str(error))
         return None
 
 

@@ -62,7 +62,10 @@ def remains(directory: Directory) -> Remains:
 async def take_down(directory: Directory) -> list[str]:
     """End everything and remove the folder; return a line for each process of others that still is in there."""
     found = remains(directory)
+    inside: list[tuple[Process, str]] = []
     if found.keeper is not None and found.keeper.alive:
+        # Inodes of namespaces are given out again, so this is asked while they are surely the sandbox's.
+        inside = await asyncio.to_thread(lambda: list(inside_networks(found.networks)))
         with contextlib.suppress(SandboxError):
             await KeeperClient(directory).stop()
             await asyncio.to_thread(wait_gone, [found.keeper], _KEEPER_SECONDS)
@@ -71,9 +74,12 @@ async def take_down(directory: Directory) -> list[str]:
     if left:
         numbers = ", ".join(str(process.pid) for process in left)
         raise SandboxError(f"{directory}: processes {numbers} cannot be ended: end them as root, then try again")
-    strangers = list(inside_networks(found.networks)) if found.networks else []
     directory.remove()
-    return [f"process {process.pid} is still in the sandbox's network: {command}" for process, command in strangers]
+    return [
+        f"process {process.pid} is still in the sandbox's network: {command}"
+        for process, command in inside
+        if process.alive
+    ]
 
 
 def _later(before: Remains, now: Remains) -> Remains:

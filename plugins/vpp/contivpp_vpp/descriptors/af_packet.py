@@ -4,6 +4,9 @@
 VPP keeps such an interface when the Linux one goes, but it is dead then; so it is deleted before, and made again
 with it. Setting up the rings takes VPP's main thread about 250 ms for each.
 
+VPP 26.06 must not have 16 or more of them: while 16 sockets have frames at once, its main thread asks for ready files
+again and again (`vlib_file_poll`) and never reads these frames, nor its API. A pause of VPP under traffic is enough.
+
 One without a tag, on a Linux interface and with a MAC address of an item that is known, was left half made. It is
 found as that item without a MAC address: not what is wanted, so it is deleted, and made again if somebody wants it.
 """

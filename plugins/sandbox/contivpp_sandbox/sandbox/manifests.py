@@ -52,7 +52,10 @@ def _documents(name: str) -> Iterator[tuple[str, Any]]:
         raise ConfigError([f"{name}: is no YAML: {' '.join(str(error).split())}"]) from error
     for number, document in enumerate(documents, 1):
         if isinstance(document, Mapping) and document.get("kind") == "List":
-            for index, item in enumerate(document.get("items") or ()):
+            items = document.get("items")
+            if not isinstance(items, list):
+                raise ConfigError([f"{name}: document {number}: items: must be a list of objects"])
+            for index, item in enumerate(items):
                 yield f"document {number}, item {index + 1}", item
         elif document is not None:
             yield f"document {number}", document
@@ -66,7 +69,10 @@ def _checked(found: Any, node: str) -> dict[str, Any]:
     result["metadata"] = dict(metadata) if isinstance(metadata, Mapping) else {}
     if result.get("kind") == "Pod":
         result["metadata"].setdefault("namespace", "default")
-        result["spec"] = dict(result.get("spec") or {})
+        spec = result.get("spec") or {}
+        if not isinstance(spec, Mapping):
+            raise ContivError("spec: must hold the pod's settings")
+        result["spec"] = dict(spec)
         wanted = result["spec"].setdefault("nodeName", node)
         if wanted != node:
             raise ContivError(f"spec.nodeName: there is no node {wanted}: this sandbox has one, {node}")

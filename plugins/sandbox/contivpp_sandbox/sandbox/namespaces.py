@@ -125,7 +125,7 @@ def _become_root() -> None:
     Path("/proc/self/gid_map").write_text(f"0 {group} 1", "ascii")
 
 
-def _explanation(error: OSError, *, privileged: bool) -> str:
+def _explanation(error: OSError, *, privileged: bool, settings: Path = Path("/proc/sys")) -> str:
     reason = error.strerror or str(error)
     if privileged:
         return (
@@ -134,7 +134,7 @@ def _explanation(error: OSError, *, privileged: bool) -> str:
         )
     for name, forbidding, advice in _SETTINGS:
         try:
-            value = Path("/proc/sys", name).read_text("ascii").strip()
+            value = Path(settings, name).read_text("ascii").strip()
         except OSError:
             continue
         if value == forbidding:

@@ -43,7 +43,9 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[NetnsRig]:
         await made.stop()
 
 
-async def ask(rig: NetnsRig, source: str, target: str, protocol: Transport = "TCP", port: int = 0, **more: Any) -> Verdict:
+async def ask(
+    rig: NetnsRig, source: str, target: str, protocol: Transport = "TCP", port: int = 0, **more: Any
+) -> Verdict:
     return await rig.probe(Probe(source=source, target=target, protocol=protocol, port=port, expect="allowed", **more))
 
 

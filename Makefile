@@ -29,7 +29,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/contivpp sandbox demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m tests.run $(PYTEST_ARGS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ import pytest
 from .harness import Node, node
 from .processes import descriptors, until
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.tun]
 
 CALLS = int(os.environ.get("CONTIVPP_CHURN", "200"))
 SEED = int(os.environ.get("CONTIVPP_CHURN_SEED") or time.time_ns() % 1_000_000)

@@ -12,7 +12,7 @@ import pytest_asyncio
 from .harness import Node
 from .processes import until
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.tun]
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,7 @@ from contivpp_cni import shim
 from .harness import NETWORK, Faulty, node
 from .processes import run, until
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.tun]
 
 
 # --- namespaces

@@ -16,7 +16,7 @@ from .harness import Node, node
 from .mesh import Mesh
 from .processes import accepts, run, until
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.tun]
 
 READS = re.compile(
     r".*_dump|.*_get|.*_get_table|want_.*|show_.*|control_ping|sockclnt_(create|delete)|get_first_msg_id|api_versions|"

@@ -14,7 +14,7 @@ import pytest
 from .harness import CONTIVPP, Faulty, node
 from .processes import run
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.tun]
 
 
 def agent(config: Path) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path as FilePath
 
 import pytest
 
@@ -51,7 +50,7 @@ async def run(namespace: str, *command: str) -> None:
 
 
 @pytest.mark.netns
-@pytest.mark.skipif(not FilePath("/dev/net/tun").exists(), reason="needs /dev/net/tun")
+@pytest.mark.tun
 async def test_a_tap_in_a_pods_namespace(own_network: str) -> None:
     status = os.stat(own_network)
     namespace = Namespace(own_network, status.st_dev, status.st_ino)
@@ -69,7 +68,7 @@ async def test_a_tap_in_a_pods_namespace(own_network: str) -> None:
 
 
 @pytest.mark.netns
-@pytest.mark.skipif(not FilePath("/dev/net/tun").exists(), reason="needs /dev/net/tun")
+@pytest.mark.tun
 async def test_what_an_interrupted_probe_leaves_is_deleted(own_network: str) -> None:
     async with a_vpp("embedded") as connect:
         operator = await Connection.open(connect, name="the agent before")

@@ -58,13 +58,14 @@ def host_ip(*arguments):
     return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("kind", ["tap", "af-packet"])
+@pytest.mark.parametrize("kind", [pytest.param("tap", marks=pytest.mark.tun), "af-packet"])
 async def test_udp_and_ping_are_forwarded_between_two_namespaces(kind):
     result = await bench.measure(kind, seconds=0.5, pace=5000.0)
     assert result["pings_answered"] >= 100
     assert result["received"] > 0.9 * result["offered"]
 
 
+@pytest.mark.tun
 async def test_a_tap_is_set_up_in_its_namespace_and_goes_with_its_interface(dataplane, namespace):
     config = TapConfig(
         host_if_name="eth0",
@@ -85,6 +86,7 @@ async def test_a_tap_is_set_up_in_its_namespace_and_goes_with_its_interface(data
     assert "eth0" not in namespace.run("ip", "link")
 
 
+@pytest.mark.tun
 async def test_a_persistent_tap_outlives_the_dataplane_and_is_attached_again(namespace):
     config = TapConfig(host_if_name="eth0", host_namespace=namespace.name, flags=TapFlag.PERSIST)
     first = Dataplane()
@@ -104,6 +106,7 @@ async def test_a_persistent_tap_outlives_the_dataplane_and_is_attached_again(nam
     assert "eth0" not in namespace.run("ip", "link")
 
 
+@pytest.mark.tun
 async def test_taps_made_at_once_get_different_numbers_and_a_name_can_be_used_again(dataplane, namespace):
     configs = [TapConfig(host_if_name=f"t{number}", host_namespace=namespace.name) for number in range(10)]
     made = await asyncio.gather(*(create_tap(dataplane, config) for config in configs))
@@ -113,6 +116,7 @@ async def test_taps_made_at_once_get_different_numbers_and_a_name_can_be_used_ag
         made[0] = await create_tap(dataplane, configs[0])
 
 
+@pytest.mark.tun
 async def test_a_tap_whose_client_goes_in_the_middle_is_made_and_can_be_deleted(dataplane, namespace):
     config = TapConfig(host_if_name="eth0", host_namespace=namespace.name)
     asking = asyncio.ensure_future(create_tap(dataplane, config, tag="pod"))
@@ -129,6 +133,7 @@ async def test_a_tap_whose_client_goes_in_the_middle_is_made_and_can_be_deleted(
     await create_tap(dataplane, config)
 
 
+@pytest.mark.tun
 async def test_refusals_name_what_is_wrong(dataplane, namespace):
     await refused(
         Retval.SYSCALL_ERROR_2, create_tap(dataplane, TapConfig(host_namespace="no-such-namespace"))
@@ -144,7 +149,7 @@ async def test_refusals_name_what_is_wrong(dataplane, namespace):
     assert not dataplane.reserved_taps
 
 
-@pytest.mark.parametrize("kind", ["tap", "af-packet"])
+@pytest.mark.parametrize("kind", [pytest.param("tap", marks=pytest.mark.tun), "af-packet"])
 async def test_the_link_goes_down_once_when_its_other_side_goes(dataplane, namespace, kind):
     events = []
     interface = await bench.pod(dataplane, kind, namespace, 1)

@@ -21,7 +21,16 @@ from pathlib import Path
 
 from contivpp_sandbox.sandbox.errors import NamespacesRefused, SandboxError
 
-__all__ = ["NODE", "POD", "die_with_parent", "enter", "inode", "make_node_namespaces", "make_pod_namespaces"]
+__all__ = [
+    "NODE",
+    "POD",
+    "die_with_parent",
+    "enter",
+    "inode",
+    "make_node_namespaces",
+    "make_pod_namespaces",
+    "mount_tmpfs",
+]
 
 NEWNS, NEWUTS, NEWUSER, NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
 NODE = {"user": NEWUSER, "mnt": NEWNS, "net": NEWNET}
@@ -75,6 +84,11 @@ def make_pod_namespaces(hostname: str) -> None:
     socket.sethostname(hostname)
     _mount_if_possible(b"sysfs", b"/sys", None)
     _loopback_up()
+
+
+def mount_tmpfs(folder: str) -> None:
+    """Hide a folder under an empty one, in this process's mount namespace; where that is refused, it stays."""
+    _mount_if_possible(b"tmpfs", os.fsencode(folder), b"mode=755")
 
 
 def enter(pid: int, kinds: dict[str, int]) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process of a pod: answers with its name on the pod's ports, and sends probes when it is asked to.
 
-    python -m contivpp_sandbox.responder NAMESPACE/POD --socket PATH [--port TCP:8080:http …]
+    python -m contivpp_sandbox.responder --socket PATH [--port TCP:8080:http …] NAMESPACE/POD
 
 TCP and UDP: `namespace/pod:port from ADDRESS`, where ADDRESS is who the client seems to be; an HTTP request gets the
 same as its body. A TCP client that says nothing is answered, too, after a moment (not on a port named http or web).
@@ -51,7 +51,8 @@ class Responder:
 
     async def serve(self, ports: Sequence[Port]) -> None:
         """Answer on these ports, and on no others."""
-        wanted = {(port.protocol, port.number) for port in ports if port.protocol in ("TCP", "UDP")}
+        served = [port for port in ports if port.protocol in ("TCP", "UDP") and 0 < port.number < 65536]
+        wanted = {(port.protocol, port.number) for port in served}
         self._web = {port.number for port in ports if port.name in _WEB_NAMES}
         for key in self._servers.keys() - wanted:
             self._servers.pop(key).close()

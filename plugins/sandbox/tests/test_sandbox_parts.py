@@ -227,7 +227,7 @@ def test_faults_of_manifests(text: str, fault: str, tmp_path: Path):
 # --- help
 
 
-@pytest.mark.parametrize("action", ["up", "apply", "delete", "exec", "matrix", "status", "down", "demo"])
+@pytest.mark.parametrize("action", ["up", "apply", "delete", "exec", "restart", "matrix", "status", "down", "demo"])
 def test_help_has_examples(action: str, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["sandbox", action, "--help"])

@@ -71,6 +71,12 @@ def _matrix(arguments: argparse.Namespace) -> int:
     return run_until_done(work)
 
 
+def _restart(arguments: argparse.Namespace) -> int:
+    from contivpp_sandbox.sandbox.actions import restart, run_until_done  # noqa: PLC0415
+
+    return run_until_done(restart(_directory(arguments), what=arguments.what, kill=arguments.kill))
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from contivpp_sandbox.sandbox.actions import run_until_done, status  # noqa: PLC0415
 
@@ -132,6 +138,11 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
 def _exec_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on-node", action="store_true", help="in the node's namespaces; then give no POD")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="POD -- COMMAND", help="the pod, and the command")
+
+
+def _restart_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("agent", "vpp"), help="which process")
+    parser.add_argument("--kill", action="store_true", help="kill -9, instead of asking it to end")
 
 
 def _output_argument(parser: argparse.ArgumentParser) -> None:
@@ -216,6 +227,16 @@ COMMANDS = (
         (
             ("contivpp sandbox matrix", "o reached, x not"),
             ("contivpp sandbox matrix -o json", "with times and reasons"),
+        ),
+    ),
+    Command(
+        "restart",
+        "restart the agent or VPP, also one that has died; pods stay connected",
+        _restart,
+        _restart_arguments,
+        (
+            ("contivpp sandbox restart agent", "packets go on meanwhile"),
+            ("contivpp sandbox restart vpp --kill", "the agent fills the new one"),
         ),
     ),
     Command(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands do: up, apply, delete, matrix, status, down. Each holds the sandbox's lock as long as it runs."""
+"""What the commands do. Each holds the sandbox's lock as long as it runs; `exec` and `demo` are modules of their own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from contivpp_core.errors import ConfigError
+from contivpp_sandbox.agent_routes import SETTLED_PATH
 from contivpp_sandbox.rigs.base import ObjectReference
 from contivpp_sandbox.sandbox.cluster import Cluster, reference_of
 from contivpp_sandbox.sandbox.directory import Directory
@@ -29,7 +30,21 @@ from contivpp_sandbox.sandbox.report import report, report_text
 from contivpp_sandbox.sandbox.teardown import remains, take_down
 from contivpp_sandbox.sandbox.vpp import Dataplane
 
-__all__ = ["apply", "delete", "down", "fresh", "matrix", "opened", "pod_named", "run_until_done", "status", "up"]
+__all__ = [
+    "apply",
+    "delete",
+    "down",
+    "fresh",
+    "matrix",
+    "opened",
+    "pod_named",
+    "restart",
+    "run_until_done",
+    "status",
+    "up",
+]
+
+_SETTLE_SECONDS = 30.0
 
 
 def say(line: str) -> None:
@@ -136,6 +151,7 @@ async def apply(directory: Directory, *, file: str) -> int:
             await _delete(cluster, [each for each in gone if _exists(cluster, each)])
             cluster.sources[source] = references
         await cluster.apply(objects)
+        await cluster.retry()
         others = len(objects) - sum(each.kind == "Pod" for each in references)
         if others:
             say(f"{others} other {'object' if others == 1 else 'objects'} told to the agent")
@@ -184,6 +200,25 @@ def pod_named(pods: Mapping[str, SandboxPod], name: str) -> SandboxPod:
         known = ", ".join(sorted(pods)) or "none"
         raise SandboxError(f"there is no pod {name}: pods are {known}")
     return pod
+
+
+async def restart(directory: Directory, *, what: str, kill: bool) -> int:
+    """Restart the agent or VPP, also one that has died."""
+    progress = Progress(say)
+    async with opened(directory, progress=progress) as cluster:
+        with progress.step(f"{what} is {'killed' if kill else 'ended'}"):
+            await cluster.node.stop(what, kill=kill)
+        with progress.step(f"{what} is started"):
+            if what == "vpp":
+                await cluster.node.start_vpp()
+            else:
+                await cluster.node.start_agent()
+                await cluster.deliver()
+        with progress.step("settled") as step:
+            target = f"{SETTLED_PATH}?seconds={_SETTLE_SECONDS:g}"
+            answer = await cluster.node.agent.get(target, seconds=2 * _SETTLE_SECONDS)
+            step.detail = "; ".join(answer["unapplied"])
+    return 0 if answer["settled"] else 1
 
 
 async def matrix(directory: Directory, *, output: str, attempts: int) -> int:

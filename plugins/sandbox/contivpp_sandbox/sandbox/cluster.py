@@ -74,8 +74,8 @@ class Cluster:
         for found in objects:
             put_write(found)
 
-    async def apply(self, objects: Sequence[KubernetesObject]) -> list[SandboxPod]:
-        """Create or change objects; new pods of this node are connected, all at once. Return those."""
+    async def apply(self, objects: Sequence[KubernetesObject]) -> None:
+        """Create or change objects; new pods of this node are connected, all at once."""
         self.check(objects)
         created = []
         for found in objects:
@@ -93,9 +93,7 @@ class Cluster:
                     await pod.ask(self._directory, "ports", ports=pod.ports)
         self.save()
         await self._tell([self._shown(reference_of(found)) for found in objects])
-        ours = [pod for pod in created if self.is_ours(pod)]
-        await self._connect_all(ours)
-        return ours
+        await self._connect_all([pod for pod in created if self.is_ours(pod)])
 
     async def delete(self, references: Sequence[ObjectReference]) -> None:
         """Delete objects that there are; pods are told to end, disconnected, and then gone."""
@@ -134,11 +132,14 @@ class Cluster:
         record = pod.record
         return record.node == self.node.name and not record.host_network
 
-    async def retry_failed(self) -> None:
-        """Connect pods anew that could not be connected, with new containers."""
-        failed = [pod for pod in self.pods.values() if pod.failure]
+    async def retry(self) -> None:
+        """Connect pods anew that are not connected, or whose process has ended; with new containers, as kubelets do."""
+        failed = [
+            pod for pod in self.pods.values() if self.is_ours(pod) and not (pod.address and pod.process.alive)
+        ]
         for pod in failed:
-            await self._disconnect(pod)
+            if failure := await self._disconnect(pod):
+                raise SandboxError(failure)
             self._generation += 1
             pod.renew(self._generation)
         if failed:
@@ -170,10 +171,9 @@ class Cluster:
     async def _start_process(self, pod: SandboxPod) -> None:
         path = self._directory.pod_socket(pod.container)
         ports = [f"--port={protocol}:{number}:{name}" for protocol, number, name in pod.ports]
-        command = [sys.executable, "-m", "contivpp_sandbox.responder", pod.key, "--socket", path, *ports]
-        process = await self.node.keeper.start(
-            pod.process_name, command, log=f"{pod.name}.pod", hostname=pod.name[:63]
-        )
+        command = [sys.executable, "-m", "contivpp_sandbox.responder", "--socket", path, *ports, "--", pod.key]
+        hostname = pod.plain_name.partition(".")[2] or "pod"
+        process = await self.node.keeper.start(pod.process_name, command, log=pod.log_name, hostname=hostname)
         pod.pid, pod.start = process
         await self._until_serves(pod, process, path)
         pod.network = os.stat(f"/proc/{process.pid}/ns/net").st_ino
@@ -182,7 +182,7 @@ class Cluster:
         end = asyncio.get_running_loop().time() + _PROCESS_SECONDS
         while not os.path.exists(path):  # noqa: ASYNC240 (a socket beside us, in memory)
             if not process.alive or asyncio.get_running_loop().time() > end:
-                said = self._directory.log_end(f"{pod.name}.pod")
+                said = self._directory.log_end(pod.log_name)
                 raise SandboxError(f"the process of pod {pod.key} does not start; its output ends with:\n{said}")
             await asyncio.sleep(_POLL_SECONDS)
 

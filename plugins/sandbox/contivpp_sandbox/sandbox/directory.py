@@ -86,8 +86,9 @@ class Directory:
         """Make the folder, for its owner only."""
         try:
             self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_owner(self.base)
+            self._check(self.base, owners={0, os.geteuid()})
             self.path.mkdir(mode=0o700, exist_ok=True)
+            self._check(self.path, owners={os.geteuid()})
             for name in ("log", "pods", "exec", "run", "state", "cni"):
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -95,11 +96,13 @@ class Directory:
                 f"{error.filename}: the sandbox's folder cannot be made: {error.strerror}: choose another by --dir"
             ) from error
 
-    def _check_owner(self, path: Path) -> None:
-        """Refuse a folder that somebody else has put there, to read or replace what will be in it."""
+    @staticmethod
+    def _check(path: Path, *, owners: set[int]) -> None:
+        """Refuse a folder that somebody else has put there, or in which others may replace what is not theirs."""
         status = path.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise SandboxError(f"{path} belongs to somebody else: choose another folder by --dir")
+        shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners or shared:
+            raise SandboxError(f"{path} belongs to somebody else, or others may write to it: choose another --dir")
 
     @property
     def exists(self) -> bool:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contivpp_core.config import ENVIRONMENT
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import NamespacesRefused, SandboxError
 from contivpp_sandbox.sandbox.processes import Process, identify
@@ -60,7 +61,7 @@ class KeeperClient:
         request: dict[str, Any] = {
             "name": name,
             "command": list(command),
-            "environment": dict(os.environ),
+            "environment": {name: value for name, value in os.environ.items() if name not in ENVIRONMENT},
             "log": str(self._directory.log(log or name)),
         }
         return Process(*await self._ask("start", **request, hostname=hostname))

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import copy
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -59,6 +60,16 @@ class SandboxPod:
     def process_name(self) -> str:
         """What the keeper calls the process."""
         return f"pod:{self.container[:16]}"
+
+    @property
+    def plain_name(self) -> str:
+        """A name for files and the like: an object's own may hold anything, as rigs take it."""
+        return re.sub(r"[^A-Za-z0-9.-]", "_", f"{self.namespace}.{self.name}").lstrip(".-")[:60]
+
+    @property
+    def log_name(self) -> str:
+        """The name of the process's log."""
+        return f"{self.plain_name}.{self.container[:6]}.pod"
 
     @property
     def record(self) -> Pod:
@@ -116,7 +127,7 @@ class SandboxPod:
 
     def _silent(self, directory: Directory, error: Exception) -> SandboxError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        log = directory.log(f"{self.name}.pod")
+        log = directory.log(self.log_name)
         return SandboxError(f"the process of pod {self.key} does not answer ({reason}): see {log}")
 
 

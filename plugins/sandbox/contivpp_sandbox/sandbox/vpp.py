@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import sys
+from pathlib import Path
 from typing import Literal
 
 from contivpp_sandbox.sandbox.directory import Directory
@@ -53,7 +54,7 @@ def check_limits(dataplane: Dataplane) -> None:
     VPP locks their rings in memory, 20 MB or so for each; only real root may do so without limit. TAPs do not need it.
     """
     devices = all(os.access(device, os.R_OK | os.W_OK) for device in ("/dev/vhost-net", "/dev/net/tun"))
-    if dataplane == "embedded" or os.geteuid() == 0 or devices:
+    if dataplane == "embedded" or devices or _is_real_root():
         return
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
@@ -63,6 +64,15 @@ def check_limits(dataplane: Dataplane) -> None:
             f"is {hard >> 10} kB (ulimit -l): raise it (memlock in /etc/security/limits.conf), run this as root, or "
             "use --dataplane embedded"
         )
+
+
+def _is_real_root() -> bool:
+    """Tell whether this is root, and not only in a user namespace, where root's limits are those of its maker."""
+    try:
+        mapping = Path("/proc/self/uid_map").read_text("ascii").split()
+    except OSError:  # a kernel without user namespaces
+        mapping = []
+    return os.geteuid() == 0 and mapping in ([], ["0", "0", "4294967295"])
 
 
 def command(dataplane: Dataplane, directory: Directory) -> list[str]:

@@ -11,6 +11,8 @@ import pytest
 
 from contivpp_sandbox.rigs.base import ObjectReference, Probe, RigError, Transport, Verdict
 from contivpp_sandbox.rigs.netns import NetnsRig, sandbox_rig, vpp_rig
+from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.vpp import check_limits
 
 from .sandboxes import sandboxes
 
@@ -33,6 +35,11 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[NetnsRig]:
         if request.param == "vpp":
             raise
         sandboxes("user").clear()
+    if request.param == "vpp":
+        try:
+            check_limits("vpp")
+        except SandboxError as error:
+            pytest.skip(str(error))
     made = sandbox_rig() if request.param == "sandbox" else vpp_rig()
     try:
         await made.start(["n1"], {"ipam": {"podSubnetCIDR": "10.7.0.0/16"}})

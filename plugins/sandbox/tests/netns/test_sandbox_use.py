@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -61,6 +63,27 @@ def test_pods_that_a_file_holds_no_longer_are_removed(box: Sandboxes) -> None:
     assert "Pod default/c is deleted" in out
     assert not os.path.exists(f"/proc/{pid}")
     assert {pod["name"] for pod in box.stored("pods.json")["pods"]} == {"a", "b"}
+
+
+def test_what_has_died_comes_back(box: Sandboxes) -> None:
+    before = box.processes()
+    box.run("restart", "vpp", "--kill")
+    os.kill(before["agent"], signal.SIGKILL)
+    _, errors = box.run("apply", "-f", str(box.manifest), code=1)
+    assert "does not answer" in errors
+    box.run("restart", "agent")
+    pod = next(pod for pod in box.stored("pods.json")["pods"] if pod["name"] == "b")
+    os.kill(pod["pid"], signal.SIGKILL)
+    out, _ = box.run("status")
+    assert "its process is gone" in out
+    out, _ = box.run("apply", "-f", str(box.manifest))
+    assert "pod x/b: 10.1." in out
+    assert "pod default/a" not in out
+    after = box.processes()
+    assert all(before[name] != after[name] for name in ("vpp", "agent"))
+    assert before["keeper"] == after["keeper"]
+    out, _ = box.run("matrix", "-o", "json")
+    assert [cell["ok"] for cell in json.loads(out)] == [True] * 3
 
 
 def test_stdin_and_delete(box: Sandboxes) -> None:

@@ -124,7 +124,7 @@ class NetnsRig:
         await asyncio.sleep(_GRACE_SECONDS)
         settled, lines = await self._settled(end)
         if settled and any(pod.failure for pod in self.cluster.pods.values()):
-            await self.cluster.retry_failed()
+            await self.cluster.retry()
             self._learn()
             settled, lines = await self._settled(end)
         late = [] if settled else [f"not settled within {deadline:g} s"]

@@ -42,6 +42,7 @@ POLL_SECONDS = 0.02
 POD_RECORD_SECONDS = 5.0  # how long an ADD may be ahead of its Pod object
 CLEAN_UP_SECONDS = 2.0  # how long an answer waits for things that are being taken down
 HOOK_SECONDS = 10.0
+BURIAL_RETRY_SECONDS = 5.0
 
 
 class Attachments:
@@ -93,6 +94,7 @@ class Attachments:
                 await asyncio.wait((task,))
             finally:
                 task.cancel()
+                await asyncio.wait((task,))  # a record that is being stored is stored before anybody else has the key
                 del self._adding[key]
             if task.cancelled():
                 raise NotReady(f"ADD of {key} was broken off: the attachment is being deleted, or the agent stops")
@@ -109,7 +111,9 @@ class Attachments:
             pod = None
         if pod is None:
             if burial := self._burials.get(key):
-                await asyncio.wait((burial,), timeout=deadline - loop.time())
+                await asyncio.wait((burial,), timeout=max(0.0, deadline - loop.time()))
+            if key in self._burials:
+                raise NotReady(f"{key} is still being taken down: see 'contivpp get items'")
             pod = await self._recorded(key, netns, request)
         try:
             keys = [item.key for item in pod_items(pod)]
@@ -235,8 +239,9 @@ class Attachments:
             if pod is not None:
                 await self._remove(pod, f"CNI DEL {pod.pod}")
             await self._buried(key)
-        if not self._locks[key].locked():
-            self._locks.pop(key, None)
+        lock = self._locks[key]
+        if not (lock.locked() or getattr(lock, "_waiters", None)):  # a lock that is handed over counts as free for a moment
+            del self._locks[key]
 
     async def _remove(self, pod: LocalPod, cause: str) -> None:
         """Replace an attachment by its tombstone; what it consists of is taken down in the background."""
@@ -260,8 +265,14 @@ class Attachments:
         nodes = agent.scheduler.graph.nodes
         keys = [item.key for item in pod_items(pod)]
         await agent.scheduler.waiters.until_gone(key for key in keys if key in nodes and not nodes[key].owners)
-        writes = await agent.hooks.request("release_address", HOOK_SECONDS, agent=agent, owner=pod.key)
-        await agent.ledger.commit(LedgerWrite(TOMBSTONES, pod.key, None), *(writes or ()))
+        while True:
+            try:
+                writes = await agent.hooks.request("release_address", HOOK_SECONDS, agent=agent, owner=pod.key)
+                await agent.ledger.commit(LedgerWrite(TOMBSTONES, pod.key, None), *(writes or ()))
+                break
+            except Exception:  # a full disk, a plugin's error: the address stays in use until it is stored as free
+                log.exception("an address could not be freed; it is tried again", extra={"attachment": pod.key})
+                await asyncio.sleep(BURIAL_RETRY_SECONDS)
         self._burials.pop(pod.key, None)
         event = PodUnwired(
             namespace=pod.namespace,

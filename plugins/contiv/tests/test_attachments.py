@@ -448,3 +448,72 @@ async def test_a_ledger_that_cannot_be_written_is_told_and_nothing_stays() -> No
     node.assert_nothing_left()
     assert address(await node.cni("ADD", 2)) == "10.1.1.3/32"
     await node.kill()
+
+
+@simulated
+async def test_an_address_is_free_only_when_that_is_stored() -> None:
+    node = Node(prefix=29)  # four addresses
+    await node.start()
+    for number in range(1, 5):
+        assert "ips" in await node.cni("ADD", number)
+    commit = node.ledger.commit
+
+    async def full(*writes: Any) -> None:
+        if any(write.space == "contiv.tombstone" and write.value is None for write in writes):
+            raise LedgerError("the disk is full")
+        await commit(*writes)
+
+    node.ledger.commit = full  # type: ignore[method-assign]
+    await node.cni("DEL", 1)
+    assert "no free address" in (await node.cni("ADD", 5))["msg"]
+    node.ledger.commit = commit  # type: ignore[method-assign]
+    await asyncio.sleep(30)
+    assert node.ledger.items("contiv.tombstone") == {}
+    assert address(await node.cni("ADD", 5)) == "10.1.0.10/32"
+    for number in range(2, 6):
+        await node.cni("DEL", number)
+    node.assert_nothing_left()
+    await node.kill()
+
+
+@simulated
+async def test_the_same_attachment_waits_until_its_former_self_is_buried() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1)
+    blocked = asyncio.Event()
+    for descriptor in node.agent.scheduler.descriptors.values():
+        if descriptor.kind == "vpp/tap":
+            delete = descriptor.delete
+
+            async def slow(item: Any, handle: Any, handles: Mapping[str, Any]) -> None:
+                await blocked.wait()
+                await delete(item, handle, handles)
+
+            descriptor.delete = slow  # type: ignore[method-assign]
+    await node.cni("DEL", 1)
+    again = await node.cni("ADD", 1)
+    assert again["code"] == 11
+    assert "still being taken down" in again["msg"]
+    blocked.set()
+    await asyncio.sleep(10)
+    node.assert_nothing_left()
+    assert address(await node.cni("ADD", 1)) == "10.1.1.3/32"
+    await node.kill()
+
+
+@simulated
+async def test_a_delete_that_comes_while_another_hands_over_to_an_add_waits_for_it() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1)
+    first = asyncio.create_task(node.cni("DEL", 1))
+    await asyncio.sleep(0)
+    again = asyncio.create_task(node.cni("ADD", 1))
+    await first
+    await asyncio.gather(*(node.cni("DEL", 1) for _ in range(3)), again)
+    await node.cni("DEL", 1)
+    await asyncio.sleep(5)
+    node.assert_nothing_left()
+    assert not node.contiv._attachments._locks  # type: ignore[union-attr]
+    await node.kill()

@@ -71,6 +71,7 @@ class IpamPlugin(Plugin):
 
     def __init__(self) -> None:
         self._allocator: Allocator | None = None
+        self._released: set[str] = set()  # given back, but perhaps not yet stored as free
 
     @hookimpl
     def config_section(self) -> ConfigSection:
@@ -96,6 +97,7 @@ class IpamPlugin(Plugin):
             raise AddressExhausted(str(error), code=11, details=cure) from error
         except AllocationError as error:
             raise RequestError(f"pod {request.namespace}/{request.pod}: {error}", code=7) from error
+        self._released.discard(request.owner)
         writes = (
             LedgerWrite(SPACE, ADDRESS + request.owner, str(address).encode()),
             LedgerWrite(SPACE, LAST, str(allocator.last).encode()),
@@ -104,9 +106,8 @@ class IpamPlugin(Plugin):
 
     @hookimpl
     def release_address(self, agent: Agent, owner: str) -> tuple[LedgerWrite, ...]:
-        """Give an address back."""
-        if self._allocator is not None:
-            self._allocator.release(owner)
+        """Give an address back. Nobody else gets it before the ledger holds it no more."""
+        self._released.add(owner)
         return (LedgerWrite(SPACE, ADDRESS + owner, None),)
 
     def _ready(self, agent: Agent) -> tuple[Allocator, NodeSubnetsRecord]:
@@ -117,6 +118,9 @@ class IpamPlugin(Plugin):
             raise NotReady(f"the subnets of node {agent.node_name} are not known: {reason}")
         if self._allocator is None:
             self._allocator = _restored(agent, subnets.pod_subnet)
+        for owner in [o for o in self._released if agent.ledger.get(SPACE, ADDRESS + o) is None]:
+            self._released.discard(owner)
+            self._allocator.release(owner)
         return self._allocator, subnets
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands do. Each holds the sandbox's lock as long as it runs; `exec` and `demo` are modules of their own."""
+"""What the commands do. Each holds the sandbox's lock as long as it runs; `exec` and `demo` have their own modules."""
 
 from __future__ import annotations
 

@@ -152,13 +152,12 @@ class NetnsRig:
         if not address:
             failure = self.cluster.pods[probe.target].failure if probe.target in self.cluster.pods else ""
             return Verdict(verdict="denied", why=f"{probe.target} has no address: {failure or 'it never had one'}")
-        slots = asyncio.Semaphore(1 if probe.source_port or probe.one_way else _AT_ONCE)
-
-        async def once() -> Verdict:
-            async with slots:
-                return await self._once(source, address, probe)
-
-        return summarise(probe.expect, await asyncio.gather(*(once() for _ in range(probe.repeat))))
+        together = 1 if probe.source_port or probe.one_way else _AT_ONCE
+        verdicts: list[Verdict] = []
+        while (left := probe.repeat - len(verdicts)) > 0:
+            batch = (self._once(source, address, probe) for _ in range(min(left, together)))
+            verdicts += await asyncio.gather(*batch)
+        return summarise(probe.expect, verdicts)
 
     async def _once(self, source: SandboxPod, address: str, probe: Probe) -> Verdict:
         """Send one probe. A target that is a pod is watched meanwhile: what it saw is told by nobody else."""

@@ -57,7 +57,10 @@ class _Mailbox:
                 result = function(event)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                    raise  # the agent stops; otherwise something that the plugin waited for was cancelled
                 log.exception(
                     "plugin %s failed to handle %s", self.plugin, hook, extra={"plugin": self.plugin}
                 )

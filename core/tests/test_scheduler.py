@@ -12,7 +12,7 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.errors import ContivError, RequestError
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Outcome, Owner
 from contivpp_core.scheduler import ItemRefused, Scheduler
-from contivpp_core.testing.dataplane import FakeDataplane, FakeLink, FakePort, FakeRoute, Refused
+from contivpp_core.testing.dataplane import FakeDataplane, FakeLink, FakePort, FakeRoute, FakeVrf, Refused
 
 ME, YOU = Owner("a", "me"), Owner("b", "you")
 
@@ -242,3 +242,113 @@ async def test_a_deadline_names_the_cause_before_those_who_wait_for_it() -> None
     want(scheduler, *items)
     with pytest.raises(RequestError, match=r"not done within 3 s: fake/port/p is failed: .*; fake/.* \(and 4 more\)"):
         await scheduler.waiters.until_applied([item.key for item in items], 3)
+
+
+@simulated
+async def test_what_lived_in_an_object_comes_back_when_only_a_reading_told_that_it_is_gone() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    vrf = FakeVrf(port="p", vrf=1)
+    want(scheduler, FakePort(name="p", model="a"), vrf)
+    await scheduler.settled()
+    world.lose("delete fake/port/p")
+    want(scheduler, FakePort(name="p", model="b"))
+    await scheduler.settled()
+    assert world.dump() == {"fake/port/p": FakePort(name="p", model="b"), vrf.key: vrf}
+
+
+@simulated
+async def test_answers_that_are_always_lost_are_asked_for_with_growing_pauses() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    world.chooser = lambda verb, key: "drop" if verb == "create" else ""
+    port = FakePort(name="p")
+    want(scheduler, port)
+    await asyncio.sleep(600)
+    assert len([call for call in world.calls if call[0] == "create"]) < 50
+    world.chooser = lambda verb, key: ""
+    await asyncio.sleep(40)
+    assert world.dump() == {port.key: port}
+    await scheduler.stop()
+
+
+@simulated
+async def test_an_answer_lost_while_its_kind_is_read_back_is_read_back_again() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    first, second = FakePort(name="p"), FakePort(name="q")
+    world.lose("create fake/port/p")
+    world.lose("create fake/port/q")
+    dump = scheduler.descriptors["fake/port"].dump
+
+    async def slow(known: Known) -> list[Found]:
+        found = await dump(known)
+        await asyncio.sleep(0.1)  # the answer was made before the second object was
+        return found
+
+    scheduler.descriptors["fake/port"].dump = slow  # type: ignore[method-assign]
+    want(scheduler, first)
+    await asyncio.sleep(0.025)
+    want(scheduler, second)
+    await scheduler.settled()
+    assert [call for call in world.calls if call == ("create", second.key)] == [("create", second.key)]
+    assert {s.state for s in scheduler.items()} == {"applied"}
+
+
+@simulated
+async def test_a_descriptor_that_raises_fails_its_item_alone() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    routes = scheduler.descriptors["fake/route"]
+    good = routes.dependencies
+
+    def broken(item: FakeRoute) -> Any:
+        if item.prefix == 1:
+            raise KeyError("a bug")
+        return good(item)
+
+    routes.dependencies = broken  # type: ignore[method-assign]
+    port = FakePort(name="p")
+    bad, fine = FakeRoute(prefix=1, port="p"), FakeRoute(prefix=2, port="p")
+    items = (bad, port, fine)
+    scheduler.submit([item.key for item in items], {item.key: {ME: item} for item in items})
+    await scheduler.settled()
+    assert world.dump() == {port.key: port, fine.key: fine}
+    assert state(scheduler, bad.key) == ("failed", "KeyError: 'a bug'")
+    routes.dependencies = good  # type: ignore[method-assign]
+    want(scheduler, bad)
+    await scheduler.settled()
+    assert state(scheduler, bad.key)[0] == "applied"
+
+
+@simulated
+async def test_a_merge_that_raises_leaves_the_others_of_the_batch_alone() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+
+    def broken(parts: Any) -> Any:
+        raise ValueError("a bug")
+
+    scheduler.descriptors["fake/link"].merge = broken  # type: ignore[method-assign]
+    port, link = FakePort(name="p"), FakeLink(port="p")
+    scheduler.submit([link.key, port.key], {item.key: {ME: item} for item in (link, port)})
+    await scheduler.settled()
+    assert world.dump() == {port.key: port}
+    assert state(scheduler, link.key) == ("failed", "ValueError: a bug")
+
+
+@simulated
+async def test_a_failure_after_a_lost_answer_is_told() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    told: list[str] = []
+    scheduler.on_failed = lambda node: told.append(node.error)
+    world.chooser = iter_faults("drop", "fail")
+    want(scheduler, FakePort(name="p"))
+    await asyncio.sleep(10)
+    assert told == ["create fake/port/p is refused by plan"]
+
+
+def iter_faults(*faults: str) -> Any:
+    left = list(faults)
+    return lambda verb, key: left.pop(0) if left else ""

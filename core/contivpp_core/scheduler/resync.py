@@ -44,7 +44,7 @@ class Resync:
     @property
     def busy(self) -> bool:
         """Tell whether something is being read back."""
-        return self._running > 0
+        return self._running > 0 or bool(self._soon)
 
     async def stop(self) -> None:
         """End all reading."""
@@ -75,6 +75,7 @@ class Resync:
                 repaired[descriptor.kind] = self._take_over(descriptor, found)
         finally:
             self._running -= 1
+            scheduler.pump()
         scheduler.domain_usable(domain)
         scheduler.on_resynced(domain, reason, loop.time() - begin, {k: n for k, n in repaired.items() if n})
 
@@ -167,6 +168,7 @@ class Resync:
         self._running += 1
         try:
             while not self._scheduler.domain_state()[descriptor.domain]:
+                begin = self._scheduler.operations
                 try:
                     found = await self._dump(descriptor, self._known_handles())
                 except Unavailable:
@@ -175,22 +177,26 @@ class Resync:
                     log.exception("a kind could not be read back", extra={"kind": kind})
                     await asyncio.sleep(READ_BACK_RETRY_SECONDS)
                     continue
-                self._settle_unknown(descriptor, found)
-                return
+                if self._settle_unknown(descriptor, found, begin):
+                    return
         finally:
             self._running -= 1
             del self._soon[kind]
             self._scheduler.pump()
 
-    def _settle_unknown(self, descriptor: AnyDescriptor, found: list[Found]) -> None:
+    def _settle_unknown(self, descriptor: AnyDescriptor, found: list[Found], begin: int) -> bool:
+        """Settle what no operation touched since the dump began; tell whether that is all."""
         there = {each.key: each for each in found if each.item is not None}
-        settled = [n for n in self._graph if n.descriptor is descriptor and n.unknown and not n.running]
+        unknown = [n for n in self._graph if n.descriptor is descriptor and n.unknown and not n.running]
+        settled = [node for node in unknown if node.touched <= begin]
+        inside = {key for node in settled for key in self._graph.bound(node)}  # they may have vanished, too
         for node in settled:
             if node.key in there:
                 self._present(descriptor, node.key, there[node.key])
             else:
                 self._absent(node)
-        self._scheduler.requeue([node.key for node in settled])
+        self._scheduler.requeue([*(node.key for node in settled), *inside])
+        return len(settled) == len(unknown)
 
     async def kind(self, kind: str) -> dict[str, int]:
         """Read a kind twice; adopt differences seen both times. Return how many were repaired, by kind."""

@@ -104,8 +104,13 @@ class Scheduler:
                 if not wanted:
                     continue
                 node = self._node(key, next(iter(wanted.values())).kind)
-            node.choose(dict(wanted))
             self.relent(node)
+            try:
+                node.choose(dict(wanted))
+            except Exception as error:  # a merge is foreign code; what is there stays as it is
+                log.exception("the owners' values cannot be merged", extra={"key": key})
+                self._refuse(node, f"{type(error).__name__}: {error}")
+                continue
             self._queue[key] = None
         self.pump()
 
@@ -225,7 +230,11 @@ class Scheduler:
                 node = self.graph.nodes.get(key)
                 if node is not None and not node.running:
                     self._forget_waits(node)
-                    self._step(node)
+                    try:
+                        self._step(node)
+                    except Exception as error:  # a descriptor is foreign code: its failure is its item's alone
+                        log.exception("an item cannot be decided", extra={"key": key})
+                        self._refuse(node, f"{type(error).__name__}: {error}")
         finally:
             self._pumping = False
         if self.idle():
@@ -375,17 +384,30 @@ class Scheduler:
 
     # --- failures
 
+    def _refuse(self, node: Node, error: str) -> None:
+        """Show a failure that only a change can end."""
+        first = not node.error
+        node.error, node.refused = error, True
+        self._mark(node, ItemState.FAILED, error)
+        if first:
+            self.on_failed(node)
+        self.waiters.failed(node, final=True)
+
     def _failed(self, node: Node, error: Exception) -> None:
         outcome = node.descriptor.classify(error)
         if isinstance(error, Unavailable):
             outcome = Outcome.UNKNOWN
         node.attempts += 1
-        first = not node.error
-        node.error = str(error) or type(error).__name__
-        self._mark(node, ItemState.FAILED, node.error)
+        reason = str(error) or type(error).__name__
         if outcome is Outcome.UNKNOWN:
+            self._mark(node, ItemState.FAILED, reason)
             node.unknown = True
+            if node.attempts > 1:  # once, an answer may be lost; whoever never gets one must not ask without a pause
+                self._retry_later(node)
             return
+        first = not node.error
+        node.error = reason
+        self._mark(node, ItemState.FAILED, node.error)
         if outcome is Outcome.CONFLICT:
             self._mark(node, ItemState.CONFLICT, node.error)
         if outcome in (Outcome.CHANGE, Outcome.CONFLICT):
@@ -461,6 +483,7 @@ class Scheduler:
     async def settled(self) -> None:
         """Wait until nothing is in flight and nothing is due now; failed items may wait for their next try."""
         while not self.idle():
+            self._idle.clear()  # a reading may have begun since the last decision; whatever ends decides anew
             await self._idle.wait()
             await asyncio.sleep(0)
 

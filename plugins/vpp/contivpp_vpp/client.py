@@ -152,6 +152,10 @@ class VppClient:
         except VppConnectionError as error:  # somebody is there, but does not answer as VPP does
             self._tell(self._on_lost, error)
             return error
+        except Exception as error:  # an answer that nobody can read must not end the attempts
+            log.exception("the hand-shake with VPP failed")
+            self._tell(self._on_lost, error)
+            return error
         try:
             connection.require(self._required)
             self._adopt(connection)

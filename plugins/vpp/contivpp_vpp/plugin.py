@@ -26,7 +26,7 @@ from contivpp_vpp.client import Connected, VppClient
 from contivpp_vpp.connection import ConnectionSettings
 from contivpp_vpp.descriptors import all_descriptors
 from contivpp_vpp.drift import InterfaceWatch
-from contivpp_vpp.errors import NotConnected, VppConnectionError
+from contivpp_vpp.errors import NotConnected
 from contivpp_vpp.incarnation import Incarnation
 from contivpp_vpp.probe import TapSupport, probe_tap, recall, remember
 from contivpp_vpp.settings import VppSettings
@@ -202,7 +202,7 @@ class VppPlugin(Plugin):
             except Unavailable:
                 log.info("the connection to VPP was lost while it was read")
                 return
-            except (VppConnectionError, ValueError) as error:
+            except Exception as error:  # whatever it is: without a reading nothing may be sent
                 log.exception("VPP could not be read; it is tried again")
                 self._agent.set_condition("vpp", False, f"VPP could not be read: {error}")
                 await asyncio.sleep(delay)

@@ -352,3 +352,18 @@ async def test_a_failure_after_a_lost_answer_is_told() -> None:
 def iter_faults(*faults: str) -> Any:
     left = list(faults)
     return lambda verb, key: left.pop(0) if left else ""
+
+
+@simulated
+async def test_what_dangles_goes_before_another_object_gets_its_handle() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    items = (FakePort(name="p"), FakeRoute(prefix=1, port="p"))
+    scheduler.submit([item.key for item in items], {item.key: {ME: item} for item in items})
+    await scheduler.settled()
+    world.remove_port(0)  # behind the agent's back
+    await scheduler.check("fake/port")
+    want(scheduler, FakePort(name="q"))
+    await scheduler.settled()
+    assert world.violations == []
+    assert {s.state for s in scheduler.items()} == {"applied"}

@@ -111,7 +111,14 @@ class Decider:
         # What still stands on a former object of this key would find itself on the new one, by its handle.
         if leftovers := tuple(self.graph.leftovers(node)):
             return Wait(ItemState.PENDING, f"waits for {leftovers[0]} to be taken down", leftovers, leftovers)
+        # A handle that is free is used again at once, by an object of another key, too.
+        if node.descriptor.space and (dangling := self._dangling(node.descriptor.domain)):
+            return Wait(ItemState.PENDING, f"waits for {dangling[0]}, which dangles", dangling, dangling)
         return Create()
+
+    def _dangling(self, domain: str) -> tuple[str, ...]:
+        nodes = (self.graph.nodes[key] for key in sorted(self.graph.dangling))
+        return tuple(node.key for node in nodes if node.descriptor.domain == domain and self._stale(node))
 
     def _missing(self, node: Node) -> list[Dependency]:
         assert node.desired is not None

@@ -114,6 +114,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self._providers: dict[str, str] = {}  # key that is provided -> node key
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
+        self.dangling: set[str] = set()  # keys of nodes whose object outlived what it was made with
         self._gates: dict[str, set[str]] = defaultdict(set)  # key of a gate -> keys of nodes that it guards
 
     def __iter__(self) -> Iterator[Node]:
@@ -127,6 +128,7 @@ class Graph:
     def put(self, node: Node, actual: Actual | None) -> list[str]:
         """Replace what is there at a node; return the keys that came into being or changed."""
         self._unlink(node)
+        self.dangling.discard(node.key)
         node.actual = actual
         if actual is None:
             return []

@@ -136,9 +136,12 @@ class Resync:
         node.unknown = node.foreign = False
         if believed is None:
             return 0
-        for key in self._graph.bound(node):
+        vanished = {node.key, *self._graph.bound(node)}
+        for key in vanished:
+            left = {dependant.key for dependant, _ in self._graph.dependants(self._graph.nodes[key])} - vanished
+            self._graph.dangling |= left
+        for key in vanished:
             self._graph.put(self._graph.nodes[key], None)
-        self._graph.put(node, None)
         return 1
 
     def _present(self, descriptor: AnyDescriptor, key: str, found: Found) -> int:

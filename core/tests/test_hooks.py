@@ -150,3 +150,22 @@ def test_stop_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
 async def test_an_unknown_hook_is_an_error() -> None:
     with pytest.raises(ValueError, match="no hook pod_wried"):
         hooks().emit("pod_wried", WIRED)
+
+
+async def test_a_hook_that_waits_for_something_cancelled_goes_on_with_the_next_event() -> None:
+    seen: list[PodWired] = []
+
+    async def unlucky(self: Plugin, event: PodWired) -> None:
+        seen.append(event)
+        if len(seen) == 1:
+            other = asyncio.create_task(asyncio.sleep(60))
+            asyncio.get_running_loop().call_soon(other.cancel)
+            await other
+
+    called = hooks(plugin("unlucky", pod_wired=unlucky))
+    called.emit("pod_wired", WIRED)
+    called.emit("pod_wired", WIRED)
+    async with asyncio.timeout(5):
+        await called.drain()
+    assert seen == [WIRED, WIRED]
+    await called.stop()

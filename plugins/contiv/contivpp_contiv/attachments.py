@@ -239,8 +239,9 @@ class Attachments:
             if pod is not None:
                 await self._remove(pod, f"CNI DEL {pod.pod}")
             await self._buried(key)
-        lock = self._locks[key]
-        if not (lock.locked() or getattr(lock, "_waiters", None)):  # a lock that is handed over counts as free for a moment
+        # A lock that is handed over counts as free for a moment.
+        lock = self._locks.get(key)
+        if lock is not None and not (lock.locked() or getattr(lock, "_waiters", None)):
             del self._locks[key]
 
     async def _remove(self, pod: LocalPod, cause: str) -> None:

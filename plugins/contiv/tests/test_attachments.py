@@ -482,15 +482,14 @@ async def test_the_same_attachment_waits_until_its_former_self_is_buried() -> No
     await node.start()
     await node.cni("ADD", 1)
     blocked = asyncio.Event()
-    for descriptor in node.agent.scheduler.descriptors.values():
-        if descriptor.kind == "vpp/tap":
-            delete = descriptor.delete
+    descriptor = node.agent.scheduler.descriptors["vpp/tap"]
+    delete = descriptor.delete
 
-            async def slow(item: Any, handle: Any, handles: Mapping[str, Any]) -> None:
-                await blocked.wait()
-                await delete(item, handle, handles)
+    async def slow(item: Any, handle: Any, handles: Mapping[str, Any]) -> None:
+        await blocked.wait()
+        await delete(item, handle, handles)
 
-            descriptor.delete = slow  # type: ignore[method-assign]
+    descriptor.delete = slow  # type: ignore[method-assign]
     await node.cni("DEL", 1)
     again = await node.cni("ADD", 1)
     assert again["code"] == 11

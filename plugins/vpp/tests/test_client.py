@@ -141,3 +141,23 @@ def test_incarnations():
     assert not first.same(from_uptime("Time now 10.0", 100.0, 2))
     assert not first.same(Incarnation(1, 90.0, StartSource.PROCESS))
     assert from_uptime("", 100.0, 1).source is StartSource.UNKNOWN
+
+
+def test_an_error_of_the_hand_shake_that_nobody_foresaw_does_not_end_the_attempts(simulated):
+    async def scenario():
+        place = Place(ScriptedVpp(pid=1, uptime=500))
+        good = place.connect
+        failures = [KeyError("a bug"), ValueError("nonsense")]
+
+        async def connect(factory: ProtocolFactory) -> asyncio.Transport:
+            if failures:
+                raise failures.pop()
+            return await good(factory)
+
+        async with VppClient(connect) as client:
+            history = History(client)
+            async with asyncio.timeout(10):
+                await client.wait_connected()
+        assert [type(told) for told in history.told[:2]] == [ValueError, KeyError]
+
+    simulated(scenario())

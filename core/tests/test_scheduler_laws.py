@@ -32,6 +32,7 @@ ports = st.fixed_dictionaries(
         "addresses": st.sets(st.sampled_from((1, 2)), max_size=2),
         "rules": st.none() | st.sampled_from((10, 11, 20)),
         "link": st.booleans(),
+        "rival": st.sampled_from(("", "", "earlier", "zlater")),
         "routes": st.sets(st.sampled_from((1, 2, 3)), max_size=3),
     }
 )
@@ -55,6 +56,9 @@ def items_of(wish: dict[str, Any]) -> dict[str, dict[Owner, Item]]:
     """Return the items of a wish; a route that two ports want belongs to both."""
     owners: dict[str, dict[Owner, Item]] = {}
     for name, port in wish.items():
+        if port["rival"]:  # a second owner with another value; `expected` takes the smallest
+            rival = FakePort(name=name, model="c")
+            owners.setdefault(rival.key, {})[Owner(port["rival"], name)] = rival
         wanted: list[Item] = [FakePort(name=name, model=port["model"]), FakeVrf(port=name, vrf=port["vrf"])]
         wanted += [FakeAddress(port=name, address=a, vrf=port["vrf"]) for a in port["addresses"]]
         wanted += [FakeRoute(prefix=prefix, port=name) for prefix in port["routes"]]

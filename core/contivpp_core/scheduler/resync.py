@@ -221,19 +221,23 @@ class Resync:
                     self._present(descriptor, key, there[key])
                 else:
                     self._absent(self._graph.nodes[key])
+            self._scheduler.requeue([node.key for node in self._graph])
             log.warning("drift repaired", extra={"kind": kind, "count": len(drifted), "keys": drifted[:10]})
             return {kind: len(drifted)} if drifted else {}
         finally:
             self._running -= 1
-            self._scheduler.requeue([node.key for node in self._graph])
+            self._scheduler.pump()
 
     def _let_go(self, descriptor: AnyDescriptor, found: list[Found]) -> None:
         """Conflicts whose foreign object has gone may be tried again."""
         foreign = {each.key for each in found if not each.ours}
+        freed = []
         for node in self._graph:
             if node.descriptor is descriptor and node.state is ItemState.CONFLICT and node.key not in foreign:
                 node.foreign = False
                 self._scheduler.relent(node)
+                freed.append(node.key)
+        self._scheduler.requeue(freed)
 
     def _differences(self, descriptor: AnyDescriptor, found: list[Found], start: int) -> dict[str, Any]:
         """Return keys whose object is not as believed and that no operation touched since `start`."""

@@ -367,3 +367,17 @@ async def test_what_dangles_goes_before_another_object_gets_its_handle() -> None
     await scheduler.settled()
     assert world.violations == []
     assert {s.state for s in scheduler.items()} == {"applied"}
+
+
+@simulated
+async def test_a_port_stays_until_what_is_just_made_over_it_is_there() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    port, route = FakePort(name="q"), FakeRoute(prefix=1, port="q")
+    want(scheduler, port, route)
+    await asyncio.sleep(0.015)  # the port is there, the route is under way
+    scheduler.submit([port.key, route.key], {})
+    want(scheduler, FakePort(name="p"))
+    await scheduler.settled()
+    assert world.violations == []
+    assert set(world.dump()) == {"fake/port/p"}

@@ -155,6 +155,7 @@ class Decider:
             for dependant, dependency in self.graph.dependants(node)
             if dependency.value is not None and dependency.value != node.desired
         ]
+        blockers += sorted(self.graph.users(node))  # they may rely on the value that is about to change
         if blockers:
             reason = f"waits for {blockers[0]} to be taken down"
             return Wait(ItemState.PENDING, reason, tuple(blockers), tuple(blockers))
@@ -238,6 +239,8 @@ class Decider:
             gate = node.descriptor.gate(node.actual.item)
             if gate is not None and self.graph.provider(gate) is not None:
                 blockers.add(gate)
+        # What is just being made with this object's handle would stand on nothing.
+        blockers |= set().union(*(self.graph.users(self.graph.nodes[key]) for key in (node.key, *bound)))
         # What lives inside may be busy with a message of its own: wait for its answer.
         blockers.update(key for key in bound if self.graph.nodes[key].running)
         return blockers

@@ -114,6 +114,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self._providers: dict[str, str] = {}  # key that is provided -> node key
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
+        self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
         self.dangling: set[str] = set()  # keys of nodes whose object outlived what it was made with
         self._gates: dict[str, set[str]] = defaultdict(set)  # key of a gate -> keys of nodes that it guards
 
@@ -187,6 +188,22 @@ class Graph:
         """Return the nodes that may only be taken down while the gate is down."""
         for name in sorted(self._gates.get(gate, ())):
             yield self.nodes[name]
+
+    def begin(self, node: Node, handles: Iterable[str]) -> None:
+        """An operation begins that uses these keys: what provides them must stay until it ends."""
+        for key in handles:
+            self._users[key].add(node.key)
+
+    def end(self, node: Node, handles: Iterable[str]) -> None:
+        """The operation has ended."""
+        for key in handles:
+            _discard(self._users, key, node.key)
+
+    def users(self, node: Node) -> set[str]:
+        """Return the keys whose operations in flight use what this node's object provides."""
+        if node.actual is None:
+            return set()
+        return set().union(*(self._users.get(key, ()) for key in node.actual.provides))
 
     def leftovers(self, node: Node) -> Iterator[str]:
         """Return the keys of objects that stand on what the wanted object would provide, from a former one."""

@@ -174,6 +174,8 @@ class Resync:
                 begin = self._scheduler.operations
                 try:
                     found = await self._dump(descriptor, self._known_handles())
+                    # Made by the lost operation over something that vanished since: nothing knows it but this dump.
+                    await self._delete_dangling(descriptor, [each for each in found if self._unbelieved(each.key)])
                 except Unavailable:
                     return  # the domain will be read as a whole when it is back
                 except Exception:
@@ -187,15 +189,23 @@ class Resync:
             del self._soon[kind]
             self._scheduler.pump()
 
+    def _unbelieved(self, key: str) -> bool:
+        node = self._graph.nodes.get(key)
+        return node is not None and node.unknown and not node.running and node.actual is None
+
     def _settle_unknown(self, descriptor: AnyDescriptor, found: list[Found], begin: int) -> bool:
         """Settle what no operation touched since the dump began; tell whether that is all."""
         there = {each.key: each for each in found if each.item is not None}
+        dangling = _dangling(found)
         unknown = [n for n in self._graph if n.descriptor is descriptor and n.unknown and not n.running]
         settled = [node for node in unknown if node.touched <= begin]
         inside = {key for node in settled for key in self._graph.bound(node)}  # they may have vanished, too
         for node in settled:
             if node.key in there:
                 self._present(descriptor, node.key, there[node.key])
+            elif node.key in dangling and node.actual is not None:
+                node.unknown = False  # it is there, over what has vanished: to be taken down by its old handle
+                self._graph.dangling.add(node.key)
             else:
                 self._absent(node)
         self._scheduler.requeue([*(node.key for node in settled), *inside])
@@ -243,8 +253,11 @@ class Resync:
         """Return keys whose object is not as believed and that no operation touched since `start`."""
         there: Mapping[str, Found] = {each.key: each for each in found if each.item is not None and each.ours}
         differences: dict[str, Any] = {}
+        dangling = _dangling(found)  # whatever they stood on is missed by the check of its own kind
         for node in self._graph:
             if node.descriptor is not descriptor or node.running or node.touched > start or node.unknown:
+                continue
+            if node.key in dangling and node.actual is not None:
                 continue
             each = there.get(node.key)
             if (each is None) != (node.actual is None):
@@ -263,6 +276,11 @@ class Resync:
             if node.descriptor.space and node.actual is not None:
                 known.add(node.descriptor.space, node.actual.handle, _space_key(node.descriptor, node.actual.item))
         return known
+
+
+def _dangling(found: list[Found]) -> set[str]:
+    """Return the keys of objects of ours that stand on nothing."""
+    return {each.key for each in found if each.item is None and each.ours}
 
 
 def _space_key(descriptor: AnyDescriptor, item: Item) -> str:

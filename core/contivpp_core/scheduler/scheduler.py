@@ -14,7 +14,8 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -342,7 +343,8 @@ class Scheduler:
         item = node.desired
         assert item is not None
         handles = handles_of(self.graph, node.descriptor.dependencies(item))
-        handle = await node.descriptor.create(item, handles)
+        with self._using(node, handles):
+            handle = await node.descriptor.create(item, handles)
         return self._stands(node, Actual(item, handle, handles, node.descriptor))
 
     async def _update(self, node: Node) -> set[str]:
@@ -350,8 +352,17 @@ class Scheduler:
         assert item is not None
         assert actual is not None
         handles = handles_of(self.graph, node.descriptor.dependencies(item))
-        handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
+        with self._using(node, handles):
+            handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
         return self._stands(node, Actual(item, handle, handles, node.descriptor)) | self._stood_on(actual)
+
+    @contextmanager
+    def _using(self, node: Node, handles: Iterable[str]) -> Iterator[None]:
+        self.graph.begin(node, handles)
+        try:
+            yield
+        finally:
+            self.graph.end(node, handles)
 
     async def _remove(self, node: Node) -> set[str]:
         actual = node.actual

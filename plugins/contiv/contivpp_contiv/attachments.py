@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Literal
 
 from contivpp_contiv.cni.request import CniRequest, ErrorCode
 from contivpp_contiv.config import ContivConfig
+from contivpp_contiv.locks import KeyedLocks
 from contivpp_contiv.records import DECODER, ENCODER, LOCAL_POD, LocalPod, attachment_key
 from contivpp_contiv.renderers import pod_items
 from contivpp_core.agent import Agent
@@ -51,9 +51,10 @@ class Attachments:
     def __init__(self, agent: Agent, config: ContivConfig) -> None:
         self._agent = agent
         self._config = config
-        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = KeyedLocks()
         self._adding: dict[str, asyncio.Task[LocalPod]] = {}
         self._burials: dict[str, asyncio.Task[None]] = {}
+        self._af_packet: set[str] = set()  # keys of attachments that have, or had, AF_PACKET interfaces in VPP
         self._background: set[asyncio.Task[Any]] = set()
 
     # --- life
@@ -62,10 +63,13 @@ class Attachments:
         """Take over what the ledger holds: attachments, and tombstones whose items may still be there."""
         ledger = self._agent.ledger
         pods = [DECODER.decode(value) for value in ledger.items(PODS).values()]
+        self._af_packet = {pod.key for pod in pods if pod.wiring == "afpacket"}
         writes: list[Write] = [*(Put(LOCAL_POD.name, pod) for pod in pods), Ready(LOCAL_POD.name)]
         await self._agent.controller.write("pods of the ledger", writes)
         for key, value in ledger.items(TOMBSTONES).items():
             tombstone = DECODER.decode(value)
+            if tombstone.wiring == "afpacket":
+                self._af_packet.add(key)
             self._agent.scheduler.expect(pod_items(tombstone))
             self._burials[key] = self._spawn(self._bury(tombstone))
 
@@ -87,7 +91,7 @@ class Attachments:
     async def add(self, request: CniRequest) -> LocalPod:
         """Connect a pod; return the attachment when every item of it is applied."""
         key = attachment_key(request.container_id, request.interface)
-        async with self._locks[key]:
+        async with self._locks.hold(key):
             task = asyncio.get_running_loop().create_task(self._add(key, request))
             self._adding[key] = task
             try:
@@ -169,7 +173,10 @@ class Attachments:
         """Make the choices and store them; once begun, this goes to its end."""
         wanted = await self._wanted_address(request)
         wiring = await self._wiring()
+        if wiring == "afpacket":
+            self._claim_af_packet(key)
         work = asyncio.ensure_future(self._record(key, netns, request, wanted=wanted, wiring=wiring))
+        work.add_done_callback(lambda done: self._unclaim_failed(key, done))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -224,6 +231,21 @@ class Attachments:
         support = await self._agent.plugin("vpp").tap_support()  # type: ignore[attr-defined]
         return "tap" if support.usable else "afpacket"
 
+    def _claim_af_packet(self, key: str) -> None:
+        """Refuse one AF_PACKET pod too many: better one pod without a network than a VPP that serves nobody."""
+        limit = self._config.af_packet_limit
+        if limit and len(self._af_packet) >= limit:
+            number = len(self._af_packet)
+            raise NotReady(
+                f"{number} pods have AF_PACKET interfaces, and VPP 26.06 hangs when 16 have packets at once",
+                details="give VPP TAPs (modprobe vhost_net on the host), or set contiv.afPacketLimit at your own risk",
+            )
+        self._af_packet.add(key)
+
+    def _unclaim_failed(self, key: str, recorded: asyncio.Future[LocalPod]) -> None:
+        if recorded.cancelled() or recorded.exception() is not None:
+            self._af_packet.discard(key)
+
     # --- DEL
 
     async def delete(self, request: CniRequest) -> None:
@@ -234,15 +256,11 @@ class Attachments:
         """Disconnect an attachment by its key."""
         if adding := self._adding.get(key):
             adding.cancel()
-        async with self._locks[key]:
+        async with self._locks.hold(key):
             pod: LocalPod | None = self._agent.state.get(LOCAL_POD.name, key)
             if pod is not None:
                 await self._remove(pod, f"CNI DEL {pod.pod}")
             await self._buried(key)
-        # A lock that is handed over counts as free for a moment.
-        lock = self._locks.get(key)
-        if lock is not None and not (lock.locked() or getattr(lock, "_waiters", None)):
-            del self._locks[key]
 
     async def _remove(self, pod: LocalPod, cause: str) -> None:
         """Replace an attachment by its tombstone; what it consists of is taken down in the background."""
@@ -275,6 +293,7 @@ class Attachments:
                 log.exception("an address could not be freed; it is tried again", extra={"attachment": pod.key})
                 await asyncio.sleep(BURIAL_RETRY_SECONDS)
         self._burials.pop(pod.key, None)
+        self._af_packet.discard(pod.key)
         event = PodUnwired(
             namespace=pod.namespace,
             name=pod.name,
@@ -299,6 +318,8 @@ class Attachments:
         previous = request.config.get("prevResult")
         if isinstance(previous, dict) and not _same_address(previous, pod):
             raise RequestError(f"{key} has address {pod.address}, not the one of prevResult", code=101)
+        if reason := self.not_ready():
+            raise NotReady(f"{key} cannot be checked now: {reason}", details="see 'contivpp get status'")
         for kind in sorted({item.kind for item in pod_items(pod)}):
             await self._agent.scheduler.check(kind)
         keys = [item.key for item in pod_items(pod)]

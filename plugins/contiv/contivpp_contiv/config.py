@@ -26,5 +26,7 @@ class ContivConfig(Section):
     """The VRF of pods. 0, which is everybody's, is needed for source NAT and node ports."""
     mtu: int = Field(default=1450, ge=576, le=9216)
     """The MTU of pods' interfaces, in bytes."""
+    af_packet_limit: int = Field(default=14, ge=0)
+    """How many pods may have AF_PACKET interfaces; 0: any number. VPP 26.06 hangs when 16 have packets at once."""
     add_deadline_seconds: float = Field(default=100.0, gt=0, le=109)
     """How long an ADD may take; below the 110 s of the CNI executable and the 120 s of the kubelet."""

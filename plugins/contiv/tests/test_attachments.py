@@ -406,6 +406,36 @@ async def test_an_agent_killed_with_tombstones_finishes_them_later() -> None:
 
 
 @simulated
+async def test_more_af_packet_pods_than_vpp_stands_are_refused() -> None:
+    node = Node()
+    node.world.taps = False
+    await node.start()
+    results = await asyncio.gather(*(node.cni("ADD", n) for n in range(1, 21)))
+    refused = [result for result in results if "code" in result]
+    assert len(refused) == 6
+    assert {result["code"] for result in refused} == {11}
+    assert "VPP 26.06 hangs" in refused[0]["msg"]
+    await node.kill()
+    await node.start()
+    assert (await node.cni("ADD", 30))["code"] == 11  # a restarted agent counts on
+    connected = next(n for n, result in enumerate(results, 1) if "ips" in result)
+    await node.cni("DEL", connected)
+    assert "ips" in await node.cni("ADD", 30)
+    await node.kill()
+
+
+@simulated
+async def test_a_check_without_vpp_is_to_be_tried_again() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1)
+    node.agent.scheduler.domain_down("vpp", "VPP is away")
+    result = await node.cni("CHECK", 1)
+    assert (result["code"], "VPP is away" in result["msg"]) == (11, True)
+    await node.kill()
+
+
+@simulated
 async def test_status_says_why_pods_cannot_be_connected() -> None:
     node = Node(vpp_up=False)
     await node.start()

@@ -82,7 +82,9 @@ class SandboxNode:
         """Return an agent's configuration: the settings that were given, and those of the sandbox."""
         settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
         place = self.directory
-        contiv = {"nodeID": 1, "cniSocket": place.cni_socket}
+        contiv: dict[str, Any] = {"nodeID": 1, "cniSocket": place.cni_socket}
+        if self.made_of["dataplane"] == "embedded":
+            contiv["afPacketLimit"] = 0  # what limits their number is a defect of real VPP
         sockets = {"apiSocket": place.api_socket, "cliSocket": place.cli_socket, "statsSocket": place.stats_socket}
         return {
             "logFormat": "text",

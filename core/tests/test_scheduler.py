@@ -381,3 +381,17 @@ async def test_a_port_stays_until_what_is_just_made_over_it_is_there() -> None:
     await scheduler.settled()
     assert world.violations == []
     assert set(world.dump()) == {"fake/port/p"}
+
+
+@simulated
+async def test_whoever_waits_for_an_object_that_was_to_leave_hears_that_it_stays() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    old, new, facet = FakePort(name="q", model="a"), FakePort(name="q", model="b"), FakeVrf(port="q", vrf=1)
+    want(scheduler, old, facet)
+    await asyncio.sleep(0.015)  # the port is there, the facet is under way
+    want(scheduler, new, FakeLink(port="q"))
+    want(scheduler, old)
+    await scheduler.settled()
+    assert {status.state for status in scheduler.items()} == {"applied"}
+    assert len(world.dump()) == 3

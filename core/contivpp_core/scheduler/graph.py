@@ -214,6 +214,17 @@ class Graph:
                 if actual is not None and key in actual.handles:
                     yield name
 
+    def above(self, node: Node) -> set[str]:
+        """Return the keys of a node and of everything that stands on it, directly or not."""
+        found = {node.key}
+        pending = [node]
+        while pending:
+            for dependant, _ in self.dependants(pending.pop()):
+                if dependant.key not in found:
+                    found.add(dependant.key)
+                    pending.append(dependant)
+        return found
+
     def bound(self, node: Node) -> set[str]:
         """Return the keys of everything that vanishes together with this node's object."""
         found: set[str] = set()

@@ -112,8 +112,16 @@ class Scheduler:
                 log.exception("the owners' values cannot be merged", extra={"key": key})
                 self._refuse(node, f"{type(error).__name__}: {error}")
                 continue
-            self._queue[key] = None
+            # Whether an object leaves or stays decides what may stand on it, near and far.
+            self._queue.update(dict.fromkeys(self.graph.above(node)))
+            self._release(node)
         self.pump()
+
+    def _release(self, node: Node) -> None:
+        """Decide again whoever waits for what a node provides."""
+        for provided in node.actual.provides if node.actual is not None else (node.key,):
+            for name in self._waiting.pop(provided, ()):
+                self._queue[name] = None
 
     def expect(self, items: Iterable[Item]) -> None:
         """Let dumps know of items that nobody wants, but that may be there (half made) from an earlier life."""
@@ -290,6 +298,7 @@ class Scheduler:
         self._cancel_timer(node)
         node.attempts = 0
         self._mark(node, ItemState.SHADOWED if node.actual.shadowed else ItemState.APPLIED, "")
+        self._release(node)
         self.waiters.applied(node)
 
     def _restate(self, node: Node, actual: Actual, item: Item) -> None:
@@ -475,10 +484,8 @@ class Scheduler:
         """Decide keys again, and who waits for them."""
         for key in keys:
             self._queue[key] = None
-            node = self.graph.nodes.get(key)
-            for provided in node.actual.provides if node is not None and node.actual is not None else (key,):
-                for name in self._waiting.pop(provided, ()):
-                    self._queue[name] = None
+            if node := self.graph.nodes.get(key):
+                self._release(node)
         self.pump()
 
     def orphan(self, key: str, kind: str) -> Node:

@@ -395,3 +395,20 @@ async def test_whoever_waits_for_an_object_that_was_to_leave_hears_that_it_stays
     await scheduler.settled()
     assert {status.state for status in scheduler.items()} == {"applied"}
     assert len(world.dump()) == 3
+
+
+@simulated
+async def test_routes_that_change_places_between_two_ports_made_again_do_not_wait_for_each_other() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    for one, other in (("a", "b"), ("b", "a")):
+        want(
+            scheduler,
+            FakePort(name="p", model=one),
+            FakePort(name="q", model=other),
+            FakeRoute(prefix=1, port="p" if one == "a" else "q"),
+            FakeRoute(prefix=2, port="q" if one == "a" else "p"),
+        )
+        await scheduler.settled()
+        assert {status.state for status in scheduler.items()} == {"applied"}
+    assert world.violations == []

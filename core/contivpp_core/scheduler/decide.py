@@ -149,6 +149,9 @@ class Decider:
 
     def _change(self, node: Node) -> Decision:
         if missing := self._missing(node):
+            # Two objects that are made again, whose dependants change places, would wait for each other for ever.
+            if self._pulled_down(node) and any(map(self._leaves, missing)):
+                return self._remove(node)
             return self._pending(missing)
         blockers = [
             dependant.key
@@ -160,6 +163,10 @@ class Decider:
             reason = f"waits for {blockers[0]} to be taken down"
             return Wait(ItemState.PENDING, reason, tuple(blockers), tuple(blockers))
         return Update()
+
+    def _leaves(self, dependency: Dependency) -> bool:
+        providers = (self.graph.provider(key) for key in dependency.keys)
+        return any(provider is not None and self.leaving(provider) for provider in providers)
 
     # --- taking down
 

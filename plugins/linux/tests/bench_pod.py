@@ -15,7 +15,6 @@ import time
 from ipaddress import ip_address, ip_interface, ip_network
 
 from conftest import Rig, namespace_folder
-
 from contivpp_linux.kernel.netlink import NetlinkKernel
 from contivpp_linux.kernel.operations import CreateVeth, Operation, Replace, SetLink, SetSysctl
 from contivpp_linux.kernel.protocol import raise_errors

@@ -32,7 +32,7 @@ test: $(VENV)/.ready
 	$(BIN)/python -m tests.run $(PYTEST_ARGS)
 
 check: $(VENV)/.ready
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

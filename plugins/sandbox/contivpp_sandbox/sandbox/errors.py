@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from contivpp_core.errors import ContivError
 
-__all__ = ["NamespacesRefused", "SandboxError"]
+__all__ = ["MachineLacks", "NamespacesRefused", "SandboxError"]
 
 
 class SandboxError(ContivError):
     """The sandbox cannot do what was asked."""
 
 
-class NamespacesRefused(SandboxError):
+class MachineLacks(SandboxError):
+    """This machine, or this user's limits, cannot run what was asked for; nothing in the sandbox is wrong."""
+
+
+class NamespacesRefused(MachineLacks):
     """This machine, or this user, gets no namespaces."""

@@ -6,7 +6,9 @@ So terminal, signals and exit code are the command's own. Who it is stands in th
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -34,7 +36,10 @@ def execute(directory: Directory, pod: SandboxPod | None, command: Sequence[str]
     try:
         os.execvp(command[0], list(command))
     except OSError as error:
-        raise SandboxError(f"{command[0]}: {error.strerror}: name a program of this machine") from error
+        # A folder of PATH that is closed to this user makes execvp say "permission denied" of whatever is not found.
+        found = "/" in command[0] or shutil.which(command[0])
+        reason = error.strerror if found else os.strerror(errno.ENOENT)
+        raise SandboxError(f"{command[0]}: {reason}: name a program of this machine") from error
 
 
 def _note(directory: Directory) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from contivpp_sandbox.sandbox.directory import Directory
-from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.errors import MachineLacks, SandboxError
 from contivpp_vpp.testing import VARIABLE, executable, plugin_folder
 
 __all__ = ["Dataplane", "check_limits", "cli", "command", "default_dataplane"]
@@ -59,7 +59,7 @@ def check_limits(dataplane: Dataplane) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < _LOCKED_BYTES:
-        raise SandboxError(
+        raise MachineLacks(
             f"a real VPP cannot connect pods for an ordinary user here: it locks packet rings in memory, and the limit "
             f"is {hard >> 10} kB (ulimit -l): raise it (memlock in /etc/security/limits.conf), run this as root, or "
             "use --dataplane embedded"

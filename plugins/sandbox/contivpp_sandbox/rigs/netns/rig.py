@@ -18,12 +18,13 @@ from contivpp_sandbox.rigs.base import (
     Probe,
     Restartable,
     RigError,
+    RigUnavailable,
     Verdict,
     summarise,
 )
 from contivpp_sandbox.sandbox.cluster import Cluster
 from contivpp_sandbox.sandbox.directory import Directory
-from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.errors import MachineLacks, SandboxError
 from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.pod import PodLink, SandboxPod
 from contivpp_sandbox.sandbox.teardown import take_down
@@ -69,6 +70,8 @@ class NetnsRig:
             self._cluster = Cluster(node)
             await node.up(nodes[0], self._dataplane, config=config, with_parent=True)
             await self._cluster.deliver()
+        except MachineLacks as error:
+            raise RigUnavailable(f"the rig {self.name} cannot run here: {error}") from error
         except SandboxError as error:
             raise RigError(f"the rig {self.name} does not start: {error}") from error
 

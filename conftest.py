@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +18,20 @@ def _tun_closed() -> str:
     return ""
 
 
+def _not_real_root() -> str:
+    """Say why a real VPP cannot be tested as a whole, or ""."""
+    try:
+        mapping = Path("/proc/self/uid_map").read_text("ascii").split()
+    except OSError:  # a kernel without user namespaces
+        mapping = ["0", "0", "4294967295"]
+    if os.geteuid() == 0 and mapping == ["0", "0", "4294967295"]:
+        return ""
+    return "a real VPP is tested as root: its AF_PACKET interfaces lock memory"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `tun` where no TAP can be made."""
-    if reason := _tun_closed():
+    """Skip tests marked `tun` where no TAP can be made, and `realvpp` where a real VPP is short of rights."""
+    for marker, reason in {"tun": _tun_closed(), "realvpp": _not_real_root()}.items():
         for item in items:
-            if item.get_closest_marker("tun"):
+            if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))

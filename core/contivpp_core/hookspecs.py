@@ -76,7 +76,10 @@ def descriptors(agent: Agent) -> Iterable[AnyDescriptor]:
 
 @hookspec
 def metrics(agent: Agent) -> Iterable[Metric]:
-    """Return metrics; each is read when somebody scrapes, and must not block."""
+    """Return metrics; each is read when somebody scrapes, and must not block.
+
+    Nothing serves them yet.
+    """
     raise NotImplementedError
 
 
@@ -138,17 +141,26 @@ def vpp_lost(event: VppLost) -> Awaitable[None] | None:
 
 @hookspec
 def node_joined(event: NodeJoined) -> Awaitable[None] | None:
-    """A node became part of the cluster."""
+    """A node became part of the cluster.
+
+    No plugin of this release tells it: there is one node.
+    """
 
 
 @hookspec
 def node_changed(event: NodeChanged) -> Awaitable[None] | None:
-    """A node's addresses changed."""
+    """A node's addresses changed.
+
+    No plugin of this release tells it: there is one node.
+    """
 
 
 @hookspec
 def node_left(event: NodeLeft) -> Awaitable[None] | None:
-    """A node left the cluster for good."""
+    """A node left the cluster for good.
+
+    No plugin of this release tells it: there is one node.
+    """
 
 
 @hookspec
@@ -178,4 +190,7 @@ def resync_done(event: ResyncDone) -> Awaitable[None] | None:
 
 @hookspec
 def statistics_sampled(event: StatisticsSampled) -> Awaitable[None] | None:
-    """A sample of VPP's interface counters was taken."""
+    """A sample of VPP's interface counters was taken.
+
+    No plugin of this release tells it.
+    """

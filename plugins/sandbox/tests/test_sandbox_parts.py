@@ -173,7 +173,7 @@ async def test_no_real_vpp(monkeypatch):
         vpp.command("vpp", Directory(Path("/tmp/none"), "t"))
     rig = vpp_rig()
     try:
-        with pytest.raises(RigError, match="the rig vpp (does not start|cannot run here)"):
+        with pytest.raises(RigError, match=r"the rig vpp (does not start|cannot run here)"):
             await rig.start(["n"], {})
     finally:
         await rig.stop()

@@ -119,8 +119,11 @@ class Scheduler:
 
     def _release(self, node: Node) -> None:
         """Decide again whoever waits for what a node provides."""
-        for provided in node.actual.provides if node.actual is not None else (node.key,):
-            for name in self._waiting.pop(provided, ()):
+        self._awaken(node.actual.provides if node.actual is not None else (node.key,))
+
+    def _awaken(self, keys: Iterable[Any]) -> None:
+        for key in keys:
+            for name in self._waiting.pop(key, ()):
                 self._queue[name] = None
 
     def expect(self, items: Iterable[Item]) -> None:
@@ -145,9 +148,7 @@ class Scheduler:
 
     def wake(self, *keys: Any) -> None:
         """Decide again whoever waits for keys or facts (table, key) that may have changed."""
-        for key in keys:
-            for name in self._waiting.pop(key, ()):
-                self._queue[name] = None
+        self._awaken(keys)
         self.pump()
 
     def touch_all(self) -> None:
@@ -342,10 +343,8 @@ class Scheduler:
             node.touched = self._operations
             node.running = False
             del self._tasks[node.key]
-            for key in woken:
-                self._queue[key] = None
-                for name in self._waiting.pop(key, ()):
-                    self._queue[name] = None
+            self._queue.update(dict.fromkeys(woken))
+            self._awaken(woken)
         self.pump()
 
     async def _create(self, node: Node) -> set[str]:

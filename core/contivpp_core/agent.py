@@ -35,7 +35,7 @@ from contivpp_core.journal import Journal
 from contivpp_core.kubernetes import TABLES as KUBERNETES_TABLES
 from contivpp_core.ledger import Ledger
 from contivpp_core.metrics import Metric
-from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS
+from contivpp_core.node import TABLES as NODE_TABLES
 from contivpp_core.plugin import Plugin
 from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Renderer
@@ -46,7 +46,7 @@ __all__ = ["CORE_TABLES", "Agent", "Condition"]
 
 log = logging.getLogger(__name__)
 
-CORE_TABLES: tuple[AnyTable, ...] = (*KUBERNETES_TABLES, NODE_CONFIG, NODE_SUBNETS)
+CORE_TABLES: tuple[AnyTable, ...] = (*KUBERNETES_TABLES, *NODE_TABLES)
 """The tables that every agent has; plugins declare further ones."""
 
 START_SECONDS = 60.0

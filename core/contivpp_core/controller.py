@@ -57,6 +57,7 @@ class Controller:
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self.on_write: Callable[[WriteReport], None] = lambda report: None
+        self._listeners: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Begin to take writes."""
@@ -78,6 +79,11 @@ class Controller:
         self._idle.clear()
         self._wakeup.set()
         return await done
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call a function after each batch that changed something, rendered; return how to end that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     async def settled(self) -> None:
         """Wait until the newest revision is rendered, nothing is in flight and nothing is due now."""
@@ -124,6 +130,8 @@ class Controller:
         if flips:
             self._scheduler.touch_all()  # what was held may go now
         self._report(batch.cause, changes, keys, loop.time() - begin)
+        for listener in tuple(self._listeners):
+            listener()
         return self._state.revision
 
     def _report(self, cause: str, changes: list[Change], keys: set[str], seconds: float) -> None:

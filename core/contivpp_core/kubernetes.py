@@ -8,6 +8,7 @@ skipped. A malformed object is an error that names it, for its reader to report 
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -18,15 +19,19 @@ from contivpp_core.records import AnyTable, Record, Table
 
 __all__ = [
     "ANNOTATION_PREFIX",
+    "KINDS",
     "NAMESPACE",
     "NODE",
+    "NODE_SETTINGS",
     "POD",
     "TABLES",
     "ContainerPort",
+    "InterfaceSettings",
     "MalformedObject",
     "Namespace",
     "Node",
     "NodeAddress",
+    "NodeSettings",
     "Pod",
     "decode",
 ]
@@ -97,6 +102,22 @@ class Node(Record, frozen=True, kw_only=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
+class InterfaceSettings(msgspec.Struct, frozen=True, order=True):
+    """An interface of VPP by VPP's name, and its address with prefix length; empty: one is found or computed."""
+
+    name: str = ""
+    address: str = ""
+
+
+class NodeSettings(Record, frozen=True, kw_only=True):
+    """What an operator says about one node: a `NodeConfig` object (`nodeconfig.contiv.vpp/v1`)."""
+
+    name: str
+    main_interface: InterfaceSettings = InterfaceSettings()
+    other_interfaces: tuple[InterfaceSettings, ...] = ()
+    gateway: str = ""
+
+
 def _label_map(record: Pod | Namespace | Node) -> Mapping[str, str]:
     return dict(record.labels)
 
@@ -123,7 +144,8 @@ NODE: Table[Node] = Table(
     indexes={"address": lambda node: tuple(sorted({entry.address for entry in node.addresses}))},
     labels=_label_map,
 )
-TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE)
+NODE_SETTINGS: Table[NodeSettings] = Table("NodeSettings", NodeSettings, lambda settings: settings.name)
+TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE, NODE_SETTINGS)
 """Every agent has these tables."""
 
 
@@ -196,6 +218,22 @@ class _NodeObject(_Shape):
     status: _NodeStatus | None = None
 
 
+class _Interface(_Shape):
+    interface_name: str | None = None
+    ip: str | None = None
+
+
+class _NodeConfigSpec(_Shape):
+    main_vpp_interface: _Interface | None = msgspec.field(default=None, name="mainVPPInterface")
+    other_vpp_interfaces: list[_Interface] | None = msgspec.field(default=None, name="otherVPPInterfaces")
+    gateway: str | None = None
+
+
+class _NodeConfigObject(_Shape):
+    metadata: _Meta
+    spec: _NodeConfigSpec | None = None
+
+
 def _pairs(values: Mapping[str, str] | None, prefix: str = "") -> Pairs:
     return tuple(sorted((key, value) for key, value in (values or {}).items() if key.startswith(prefix)))
 
@@ -242,13 +280,43 @@ def _node(found: _NodeObject) -> Node:
     )
 
 
+def _node_settings(found: _NodeConfigObject) -> NodeSettings:
+    spec = found.spec or _NodeConfigSpec()
+    return NodeSettings(
+        name=found.metadata.name,
+        main_interface=_interface(spec.main_vpp_interface or _Interface(), "mainVPPInterface"),
+        other_interfaces=tuple(_interface(each, "otherVPPInterfaces") for each in spec.other_vpp_interfaces or ()),
+        gateway=_address(spec.gateway, "gateway"),
+    )
+
+
+def _interface(found: _Interface, field: str) -> InterfaceSettings:
+    try:
+        address = str(ipaddress.ip_interface(found.ip)) if found.ip else ""
+    except ValueError as error:
+        raise msgspec.ValidationError(f"{error} - at `$.spec.{field}.ip`") from error
+    if found.ip and "/" not in found.ip:
+        raise msgspec.ValidationError(f"{found.ip} has no prefix length - at `$.spec.{field}.ip`")
+    return InterfaceSettings(found.interface_name or "", address)
+
+
+def _address(found: str | None, field: str) -> str:
+    try:
+        return str(ipaddress.ip_address(found)) if found else ""
+    except ValueError as error:
+        raise msgspec.ValidationError(f"{error} - at `$.spec.{field}`") from error
+
+
 _KINDS: Mapping[type[Record], tuple[type[Any], Callable[[Any], Record]]] = {
     Pod: (_PodObject, _pod),
     Namespace: (_NamespaceObject, _namespace),
     Node: (_NodeObject, _node),
+    NodeSettings: (_NodeConfigObject, _node_settings),
 }
+KINDS: Mapping[str, AnyTable] = {"Pod": POD, "Namespace": NAMESPACE, "Node": NODE, "NodeConfig": NODE_SETTINGS}
+"""The API's kinds that are read, and the tables that hold them."""
 
-R = TypeVar("R", Pod, Namespace, Node)
+R = TypeVar("R", Pod, Namespace, Node, NodeSettings)
 
 
 def decode(kind: type[R], found: bytes | Mapping[str, Any]) -> R:

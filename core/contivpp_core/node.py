@@ -1,15 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every plugin needs to know of its own node: who it is, and which subnets are its own.
+"""Nodes as every plugin sees them: its own, what this machine has, and the others of the cluster.
 
-`NodeConfig` has one record, written by whoever knows the node's ID. `NodeSubnets` is derived from it by the plugin
-that manages addresses.
+`NodeConfig` has one record, written by whoever knows the node's ID; `NodeSubnets` is derived from it by the plugin that
+manages addresses. `NetworkInterface`, `HostAddress` and `HostRoute` are what VPP and the host's kernel have by
+themselves. `ClusterNode` is every node of the cluster, this one too, as it published itself in the cluster's store.
 """
 
 from __future__ import annotations
 
-from contivpp_core.records import Record, Table
+from typing import NamedTuple
 
-__all__ = ["NODE_CONFIG", "NODE_SUBNETS", "NodeConfig", "NodeSubnets"]
+from contivpp_core.records import AnyTable, Record, Table
+
+__all__ = [
+    "CLUSTER_NODE",
+    "HOST_ADDRESS",
+    "HOST_ROUTE",
+    "NETWORK_INTERFACE",
+    "NODE_CONFIG",
+    "NODE_SUBNETS",
+    "TABLES",
+    "ClusterNode",
+    "ClusterSubnets",
+    "HostAddress",
+    "HostRoute",
+    "NetworkInterface",
+    "NodeConfig",
+    "NodeSubnets",
+]
 
 
 class NodeConfig(Record, frozen=True, kw_only=True):
@@ -19,8 +37,19 @@ class NodeConfig(Record, frozen=True, kw_only=True):
     node_id: int
 
 
+class ClusterSubnets(NamedTuple):
+    """The networks that all nodes' subnets are parts of, as text."""
+
+    pods: str
+    vpp_host: str
+    vxlan: str
+    service: str
+    nodes: str = ""
+    """Where VPP's addresses are; empty where they come from elsewhere."""
+
+
 class NodeSubnets(Record, frozen=True, kw_only=True):
-    """The subnets and addresses of this node, as text; lengths are in the subnets.
+    """The subnets and addresses of a node, as text; lengths are in the subnets.
 
     `vpp_host_vpp` and `vpp_host_linux` are the two ends of the link between VPP and the host. `node_address` is empty
     where it comes from elsewhere (DHCP), `nat_loopback` is the address that hairpinned connections come from.
@@ -37,5 +66,64 @@ class NodeSubnets(Record, frozen=True, kw_only=True):
     vxlan_address: str = ""
 
 
+class NetworkInterface(Record, frozen=True, kw_only=True):
+    """An interface that VPP has by itself, a NIC: not made by any plugin, and not one of VPP's own helpers.
+
+    `name` is VPP's (`GigabitEthernet0/8/0`, `host-eth1`), `kind` its device type (`dpdk`, `af_packet`), `index` orders
+    them as VPP found them, `mtu` is the largest IP packet in bytes that its link takes.
+    """
+
+    name: str
+    kind: str
+    index: int
+    mac: str = ""
+    mtu: int = 0
+
+
+class HostAddress(Record, frozen=True, kw_only=True):
+    """An address of the host's network namespace, with its prefix length, on `link`; loopback and link-local apart."""
+
+    link: str
+    address: str
+
+
+class HostRoute(Record, frozen=True, kw_only=True):
+    """A route of the host's main table that no plugin of ours made; the default route is `0.0.0.0/0`."""
+
+    destination: str
+    link: str
+    gateway: str = ""
+
+
+class ClusterNode(Record, frozen=True, kw_only=True):
+    """A node of the cluster. `vpp_addresses` have a prefix length, and their first is the end of tunnels;
+    `management_addresses` (the host's, which Kubernetes knows) have none.
+    """
+
+    name: str
+    node_id: int
+    vpp_addresses: tuple[str, ...] = ()
+    management_addresses: tuple[str, ...] = ()
+
+
 NODE_CONFIG = Table("NodeConfig", NodeConfig, key=lambda record: record.name)
 NODE_SUBNETS = Table("NodeSubnets", NodeSubnets, key=lambda record: record.name, derived=True)
+NETWORK_INTERFACE = Table("NetworkInterface", NetworkInterface, key=lambda record: record.name)
+HOST_ADDRESS = Table(
+    "HostAddress",
+    HostAddress,
+    key=lambda record: f"{record.link}/{record.address}",
+    indexes={"link": lambda record: (record.link,)},
+)
+HOST_ROUTE = Table("HostRoute", HostRoute, key=lambda record: f"{record.destination}/{record.link}/{record.gateway}")
+CLUSTER_NODE = Table(
+    "ClusterNode",
+    ClusterNode,
+    key=lambda record: record.name,
+    indexes={
+        "node_id": lambda record: (str(record.node_id),),
+        "address": lambda record: tuple(address.partition("/")[0] for address in record.vpp_addresses),
+    },
+)
+TABLES: tuple[AnyTable, ...] = (NODE_CONFIG, NODE_SUBNETS, NETWORK_INTERFACE, HOST_ADDRESS, HOST_ROUTE, CLUSTER_NODE)
+"""Every agent has these tables."""

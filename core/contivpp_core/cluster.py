@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is where in the cluster's store: the keys, and what their values mean.
+
+- `/contivpp/ids/<ID>`: which node has claimed an ID; the value is JSON, `{"name": NODE}`.
+- `/contivpp/nodes/<name>`: a node as it published itself, the JSON of a `ClusterNode`.
+- `/contivpp/k8s/<Kind>/<namespace>/<name>`: a Kubernetes object as the API server has it, as JSON; `_` stands for the
+  namespace of kinds without one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from contivpp_core.errors import ContivError
+from contivpp_core.kvstore import KVStore
+from contivpp_core.node import ClusterNode
+
+__all__ = [
+    "IDS",
+    "NODES",
+    "OBJECTS",
+    "HasStore",
+    "MalformedValue",
+    "claim_value",
+    "claimant",
+    "decode_node",
+    "encode_node",
+    "id_key",
+    "node_key",
+    "object_key",
+]
+
+IDS = "/contivpp/ids/"
+NODES = "/contivpp/nodes/"
+OBJECTS = "/contivpp/k8s/"
+
+
+class MalformedValue(ContivError):
+    """A value of the store is not what its key promises; the message names the key."""
+
+
+@runtime_checkable
+class HasStore(Protocol):
+    """A plugin that gives access to the cluster's store: the plugin named `datastore` does."""
+
+    @property
+    def store(self) -> KVStore:
+        """The store, from the plugin's start on."""
+        ...
+
+
+class _Claim(msgspec.Struct):
+    name: str
+
+
+def id_key(node_id: int) -> str:
+    """Return the key of a node ID."""
+    return f"{IDS}{node_id}"
+
+
+def node_key(name: str) -> str:
+    """Return the key of a node."""
+    return f"{NODES}{name}"
+
+
+def object_key(kind: str, namespace: str, name: str) -> str:
+    """Return the key of a Kubernetes object; `namespace` is empty for kinds without one."""
+    return f"{OBJECTS}{kind}/{namespace or '_'}/{name}"
+
+
+def claim_value(name: str) -> bytes:
+    """Return the value by which a node claims an ID."""
+    return msgspec.json.encode(_Claim(name))
+
+
+def claimant(key: str, value: bytes) -> tuple[int, str]:
+    """Return the ID and the node that has claimed it; raise MalformedValue."""
+    number = key.removeprefix(IDS)
+    try:
+        if not number.isdecimal():
+            raise MalformedValue(f"{key}: {number!r} is not a node ID")
+        return int(number), msgspec.json.decode(value, type=_Claim).name
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedValue(f"{key}: {error}") from error
+
+
+def encode_node(node: ClusterNode) -> bytes:
+    """Return the value of a node's key."""
+    return msgspec.json.encode(node)
+
+
+def decode_node(key: str, value: bytes) -> ClusterNode:
+    """Return the node that a value tells; raise MalformedValue."""
+    try:
+        node = msgspec.json.decode(value, type=ClusterNode)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedValue(f"{key}: {error}") from error
+    if key != node_key(node.name):
+        raise MalformedValue(f"{key}: the value is about node {node.name}")
+    return node

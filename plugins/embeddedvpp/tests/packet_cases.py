@@ -21,6 +21,7 @@ class Case:
     frames: Sequence[tuple[str, bytes]]
     mtu: dict[str, int] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
+    trace: bool = True  # is ``show trace`` the same?
 
 
 def own_mac(number: int) -> bytes:
@@ -83,6 +84,7 @@ BIG, SMALL = udp(3000), udp(18)
 
 CASES = {
     "fragmentation": Case(
+        trace=False,  # VPP notes the last fragment of a packet at one that was sent before
         mtu={"p1": 9000, "p2": 1400},
         frames=[
             frame(1, packet(ONE, TWO, UDP, BIG, ident=0x1234)),
@@ -118,16 +120,18 @@ CASES = {
         ]
     ),
     "no-route": Case(
-        routes={"30.1.0.0/16": "drop", "30.2.0.0/16": "null-send-unreach", "30.3.0.0/16": "null-send-prohibit"},
+        routes={"30.1.0.0/16": "drop", "30.2.0.0/16": "null-send-unreach"},
         frames=[
             frame(1, packet(ONE, OTHER, UDP, SMALL)),
             frame(1, packet(ONE, "30.1.0.1", UDP, SMALL)),
             frame(1, packet(ONE, "30.2.0.1", UDP, SMALL)),
-            frame(1, packet(ONE, "30.3.0.1", UDP, SMALL)),
             frame(1, packet(ONE, "10.0.2.255", UDP, SMALL)),
             frame(1, packet(ONE, "224.0.0.9", UDP, SMALL)),
             frame(1, packet(ONE, "255.255.255.255", UDP, SMALL)),
         ],
+    ),
+    "prohibited-route": Case(  # alone: VPP's throttle sometimes takes one sender for another
+        routes={"30.3.0.0/16": "null-send-prohibit"}, frames=[frame(1, packet(ONE, "30.3.0.1", UDP, SMALL))]
     ),
     "for-vpp": Case(
         frames=[
@@ -154,6 +158,7 @@ CASES = {
         ]
     ),
     "echo-larger-than-the-way-back": Case(
+        trace=False,  # as above
         mtu={"p1": 1400},
         frames=[
             frame(1, packet(ONE, SELF, ICMP, echo(2500))),
@@ -161,6 +166,7 @@ CASES = {
         ],
     ),
     "equal-paths": Case(
+        trace=False,  # which would be long
         routes={
             "20.0.0.0/8": [(TWO, "p2", 1), ("10.0.2.3", "p2", 1)],
             "21.0.0.0/8": [(TWO, "p2", 1), ("10.0.2.3", "p2", 3)],
@@ -174,6 +180,7 @@ CASES = {
         ],
     ),
     "paths-behind-next-hops": Case(
+        trace=False,  # VPP goes through ip4-load-balance for each choice after the first
         routes={
             "20.0.0.0/8": [(TWO, "p2", 1), ("10.0.2.3", "p2", 2), ("10.0.1.3", "p1", 7)],
             "21.0.0.0/8": "20.0.0.9",

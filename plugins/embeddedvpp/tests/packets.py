@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -108,10 +109,55 @@ def shortened(port: str, data: bytes) -> list[str | int]:
     return [port, len(data), data[:SHOWN].hex(), hashlib.sha256(data).hexdigest()[:16]]
 
 
-def run(case: Case, send: Callable[[str, bytes], list[tuple[str, bytes]]], show_errors: Callable[[], str]) -> Result:
+# Of a trace: what belongs to a device, numbers of VPP's own, what one knows and the other does not.
+_OF_DEVICE = re.compile(
+    r"^ +((af_packet|block|address|tpacket3_hdr|status|sec|vnet-hdr|gso_size|buffer|current data)\b"
+    r"|flags 0x00 gso_type|next-present|local|ip4 l[23]|l[23]-hdr-offset)"
+)
+_NUMBERS = (
+    (re.compile(r"\b(dpo-idx|adj|next|next:|adj:) ?\d+"), r"\1 N"),
+    (re.compile(r"\bflow: ?0x[0-9a-f]+"), "flow"),
+    (re.compile(r"(: ipv4 via .*) flow hash: 0x[0-9a-f]+"), r"\1"),
+    (re.compile(r"(host-p\d) flags 0x[0-9a-f]+"), r"\1 flags"),
+    (re.compile(r"fragment id 0x[0-9a-f]{4}$"), "fragment id"),
+    (re.compile(r"checksum 0x[0-9a-f]{4} dscp"), "checksum dscp"),
+    (re.compile(r"tx_sw_if_index \d+"), "tx_sw_if_index"),
+    (re.compile(r"(no error|blackholed packets) \(.*\)"), r"\1"),
+    (re.compile(r"^ +0000.*"), ""),
+)
+# VPP notes only some fragments at reassembly, in words about its buffers, and has nodes for multicast.
+_NOT_COMPARED = frozenset(("ip4-local-full-reassembly", "ip4-mfib-forward-lookup", "ip4-mfib-forward-rpf"))
+
+
+def trace(text: str) -> list[list[str]]:
+    """``show trace`` as lines with the node before them, for each packet.
+
+    Sorted: VPP runs its nodes in another order than others do.
+    """
+    packets: list[set[str]] = []
+    node = ""
+    for line in text.splitlines():
+        if line.startswith("Packet "):
+            packets.append(set())
+        elif re.match(r"\d\d:", line):
+            node = line.split(": ", 1)[1]
+            if node not in _NOT_COMPARED:
+                packets[-1].add(node)
+        elif packets and line.strip() and node not in _NOT_COMPARED and not _OF_DEVICE.match(line):
+            for pattern, replacement in _NUMBERS:
+                line = pattern.sub(replacement, line)  # noqa: PLW2901
+            packets[-1].add(f"{node}: {line.strip()}")
+    return [sorted(each) for each in packets]
+
+
+def run(
+    case: Case, send: Callable[[str, bytes], list[tuple[str, bytes]]], command: Callable[[str], str]
+) -> Result:
     """Send the case's frames; what happened."""
+    command("trace add af-packet-input 1000")
     out = [[shortened(*each) for each in send(port, frame)] for port, frame in case.frames]
-    return {"out": out, "errors": errors(show_errors())}
+    shown = trace(command("show trace max 1000")) if case.trace else []
+    return {"out": out, "errors": errors(command("show errors")), "trace": shown}
 
 
 def run_real(case: Case) -> Result:
@@ -125,7 +171,7 @@ def run_real(case: Case) -> Result:
         vpp = RealVpp(str(folder / "cli.sock"), str(program.with_name("vppctl")))
         vpp.prepare(case)
         try:
-            return run(case, vpp.send, lambda: vpp.command("show errors"))
+            return run(case, vpp.send, vpp.command)
         finally:
             for each in vpp.sockets:
                 each.close()
@@ -150,7 +196,8 @@ def _readable(result: Result) -> str:
     """JSON with a line for each frame."""
     out = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result["out"])
     counts = ",\n".join(f"  {json.dumps(each)}" for each in result["errors"])
-    return f'{{"out": [\n{out}\n ],\n "errors": [\n{counts}\n ]}}\n'
+    traces = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result["trace"])
+    return f'{{"out": [\n{out}\n ],\n "errors": [\n{counts}\n ],\n "trace": [\n{traces}\n ]}}\n'
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .forwarding import Action
     from .interfaces import Interface
     from .model import Dataplane
+    from .trace import Describe, Trace, Tracing
 
 Tracer = Callable[[str, "Interface", Reason, bytes], None]
 
@@ -47,6 +48,7 @@ class Packet:
         "position",
         "rx",
         "source",
+        "trace",
         "tx",
     )
 
@@ -57,6 +59,7 @@ class Packet:
     position: int
     source: int
     destination: int
+    trace: Trace  # only traced packets have one
 
     def __init__(self, data: bytearray, ethernet: bytes, rx: Interface) -> None:
         self.data = data
@@ -74,6 +77,8 @@ class Node:
     pending: list[Packet] = field(default_factory=list)
     calls: int = 0
     packets: int = 0
+    trace: Describe | None = None  # what it shows of a traced packet; see ``trace``
+    trace_late: bool = False  # … after it has worked on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +100,19 @@ class Graph:
         from .ip4_frag import Fragmentation  # noqa: PLC0415
         from .ip4_nodes import Ip4  # noqa: PLC0415
         from .reassembly import Reassembly  # noqa: PLC0415
+        from .trace import Tracing  # noqa: PLC0415
 
         self.dataplane = dataplane
         self.nodes: dict[str, Node] = {}
         self.errors: dict[tuple[str, Reason], int] = {}
         self.tracer: Tracer | None = None
         self.output: dict[Interface, list[bytes]] = {}
-        self._order: list[Node] = []
+        self.order: list[Node] = []
         self._input: deque[tuple[Interface, list[bytes]]] = deque()
         self._running = False
+        self.started = dataplane.time()
+        self.tracing = Tracing(self)
+        self.trace: Tracing | None = None  # the same while packets are traced
         self.ethernet = Ethernet(self)
         self.ip4 = Ip4(self)
         self.fragmentation = Fragmentation(self)
@@ -113,11 +122,18 @@ class Graph:
 
     # -- building -----------------------------------------------------------------------------------
 
-    def add_node(self, name: str, process: Callable[[list[Packet]], None]) -> Node:
+    def add_node(
+        self,
+        name: str,
+        process: Callable[[list[Packet]], None],
+        *,
+        trace: Describe | None = None,
+        trace_late: bool = False,
+    ) -> Node:
         """Add a node; nodes run in the order of being added, again and again until nothing waits."""
-        node = Node(name, process)
+        node = Node(name, process, trace=trace, trace_late=trace_late)
         self.nodes[name] = node
-        self._order.append(node)
+        self.order.append(node)
         return node
 
     def enable_feature(self, arc: str, node: str, interface: Interface, *, on: bool = True) -> None:
@@ -165,17 +181,19 @@ class Graph:
             busy = True
             while busy:
                 while self._input:
-                    self.ethernet.receive(*self._input.popleft())
-                busy = self._dispatch()
+                    (self.trace or self.ethernet).receive(*self._input.popleft())
+                busy = self._dispatch() if self.trace is None else self.trace.dispatch()
                 if not busy and self.output:
                     self._transmit()
                     busy = bool(self._input)
         finally:
             self._running = False
+            if self.trace is not None:
+                self.trace.finish()
 
     def _dispatch(self) -> bool:
         busy = False
-        for node in self._order:
+        for node in self.order:
             vector = node.pending
             if vector:
                 node.pending = []
@@ -188,6 +206,8 @@ class Graph:
     def _transmit(self) -> None:
         output, self.output = self.output, {}
         for interface, frames in output.items():
+            if self.trace is not None:
+                self.trace.transmit(interface, frames)
             sent = interface.port.send(frames) if interface.port is not None else 0
             counters = interface.counters
             counters.tx_packets += sent
@@ -210,24 +230,31 @@ class Graph:
     def drop(self, packet: Packet, node: str, reason: Reason, *, counted_at: str = "") -> None:
         """Count the reason and end the packet; VPP counts some reasons at another node than where it happens."""
         self.count(counted_at or node, reason)
-        self.discard(packet.rx, node, reason, packet.data)
+        self.discard(packet.rx, node, reason, packet.data, counted=(counted_at or node, reason))
 
     def blackhole(self, packet: Packet, node: str, why: Reason) -> None:
         """End a packet where VPP counts no reason of its own; the tracer still hears why.
 
         VPP then finds the error that ethernet-input wrote last, which says that there was none.
         """
-        if packet.ethernet:
-            self.count("ethernet-input", NO_ERROR)
-        else:
-            self.count("null-node", BLACKHOLED)
-        self.discard(packet.rx, node, why, packet.data)
+        counted = ("ethernet-input", NO_ERROR) if packet.ethernet else ("null-node", BLACKHOLED)
+        self.count(*counted)
+        self.discard(packet.rx, node, why, packet.data, counted=counted)
 
-    def discard(self, interface: Interface, node: str, reason: Reason, data: bytes | bytearray) -> None:
-        """End a packet whose reason is counted already."""
+    def discard(
+        self,
+        interface: Interface,
+        node: str,
+        reason: Reason,
+        data: bytes | bytearray,
+        counted: tuple[str, Reason] | None = None,
+    ) -> None:
+        """End a packet whose reason is counted already, at the node or where ``counted`` says."""
         interface.counters.drops += 1
         if self.tracer is not None:
             self.tracer(node, interface, reason, bytes(data))
+        if self.trace is not None:
+            self.trace.drop(interface, node, data, counted or (node, reason), reason)
 
     def error_counts(self) -> list[ErrorCount]:
         """All error counters, by node."""

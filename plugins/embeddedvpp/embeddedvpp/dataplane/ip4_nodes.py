@@ -10,6 +10,7 @@ from . import reasons
 from .fib import PathType
 from .forwarding import Resolver, Throttle, checksum
 from .icmp import FRAGMENTATION_NEEDED, HOST_PROHIBITED, HOST_UNREACHABLE, PORT_UNREACHABLE, TTL_EXCEEDED
+from .ip4_trace import forward_trace, lookup_trace, null_trace, rewrite_trace, udp_trace
 
 if TYPE_CHECKING:
     from .graph import Graph, Packet
@@ -30,12 +31,12 @@ class Ip4:
         self._null_throttle = Throttle(NULL_PERIOD)
         self.input = graph.add_node("ip4-input", self._input)
         graph.add_node("ip4-not-enabled", self._not_enabled)
-        self.lookup = graph.add_node("ip4-lookup", self._lookup)
-        graph.add_node("ip4-load-balance", self._lookup)
-        graph.add_node("ip4-rewrite", self._rewrite)
-        graph.add_node("ip4-receive", self._receive)
-        graph.add_node("ip4-drop", self._drop)
-        graph.add_node("ip4-null", self._null)
+        self.lookup = graph.add_node("ip4-lookup", self._lookup, trace=lookup_trace, trace_late=True)
+        graph.add_node("ip4-load-balance", self._lookup, trace=lookup_trace, trace_late=True)
+        graph.add_node("ip4-rewrite", self._rewrite, trace=rewrite_trace, trace_late=True)
+        graph.add_node("ip4-receive", self._receive, trace=forward_trace)
+        graph.add_node("ip4-drop", self._drop, trace=forward_trace)
+        graph.add_node("ip4-null", self._null, trace=null_trace)
 
     # -- input --------------------------------------------------------------------------------------
 
@@ -172,6 +173,8 @@ class Ip4:
             elif data[9] == ICMP:
                 graph.icmp.input.pending.append(packet)
             elif data[9] == UDP:
+                if graph.trace is not None:
+                    graph.trace.visit("ip4-udp-lookup", udp_trace(packet))
                 graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
             else:
                 packet.rx.counters.punt += 1

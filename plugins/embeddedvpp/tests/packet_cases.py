@@ -52,6 +52,14 @@ def packet(
     return head + internet_sum(head + b"\0\0" + ends).to_bytes(2, "big") + ends + payload
 
 
+def with_options(data: bytes, options: bytes) -> bytes:
+    """The packet with options."""
+    size = 20 + len(options)
+    head = bytes((0x40 | size // 4, data[1])) + (len(data) + len(options)).to_bytes(2, "big") + data[4:10] + b"\0\0"
+    head += data[12:20] + options
+    return head[:10] + internet_sum(head).to_bytes(2, "big") + head[12:] + data[20:]
+
+
 def frame(port: int, data: bytes, *, destination: bytes | None = None) -> tuple[str, bytes]:
     """What the host on an interface sends."""
     return f"p{port}", (destination or own_mac(port)) + host_mac(port) + b"\x08\0" + data
@@ -133,6 +141,13 @@ CASES = {
     "prohibited-route": Case(  # alone: VPP's throttle sometimes takes one sender for another
         routes={"30.3.0.0/16": "null-send-prohibit"}, frames=[frame(1, packet(ONE, "30.3.0.1", UDP, SMALL))]
     ),
+    "options": Case(
+        frames=[
+            frame(1, with_options(packet(ONE, TWO, UDP, SMALL), b"\x94\4\0\0")),
+            frame(1, with_options(packet(ONE, SELF, ICMP, echo(20)), b"\x01\x01\x01\x00")),
+        ]
+    ),
+    "small-mtu": Case(mtu={"p2": 68}, frames=[frame(1, packet(ONE, TWO, UDP, udp(100)))]),
     "for-vpp": Case(
         frames=[
             frame(1, packet(ONE, SELF, ICMP, echo(56), ident=8)),

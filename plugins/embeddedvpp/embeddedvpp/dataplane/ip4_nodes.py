@@ -10,7 +10,7 @@ from . import reasons
 from .fib import PathType
 from .forwarding import Resolver, Throttle, checksum
 from .icmp import FRAGMENTATION_NEEDED, HOST_PROHIBITED, HOST_UNREACHABLE, PORT_UNREACHABLE, TTL_EXCEEDED
-from .ip4_trace import forward_trace, lookup_trace, null_trace, rewrite_trace, udp_trace
+from .ip4_trace import forward_trace, lookup_trace, null_trace, options_trace, rewrite_trace, udp_trace
 
 if TYPE_CHECKING:
     from .graph import Graph, Packet
@@ -30,6 +30,7 @@ class Ip4:
         self.resolver = Resolver(graph.dataplane)
         self._null_throttle = Throttle(NULL_PERIOD)
         self.input = graph.add_node("ip4-input", self._input)
+        self.options = graph.add_node("ip4-options", self._options, trace=options_trace)
         graph.add_node("ip4-not-enabled", self._not_enabled)
         self.lookup = graph.add_node("ip4-lookup", self._lookup, trace=lookup_trace, trace_late=True)
         graph.add_node("ip4-load-balance", self._lookup, trace=lookup_trace, trace_late=True)
@@ -60,6 +61,8 @@ class Ip4:
                 self.graph.drop(packet, "ip4-input", reasons.IP4_FRAGMENT_OFFSET_ONE)
             elif not ttl:
                 self.graph.icmp.error(packet, "ip4-input", reasons.IP4_TIME_EXPIRED, TTL_EXCEEDED)
+            elif not plain:
+                self.options.pending.append(packet)
             elif packet.destination >> 28 == 14:  # multicast
                 self.graph.drop(
                     packet, "ip4-mfib-forward-rpf", reasons.IP4_RPF_FAILURE, counted_at="ip4-input"
@@ -88,6 +91,12 @@ class Ip4:
         if reason is not None:
             self.graph.drop(packet, "ip4-input", reason)
         return reason is None
+
+    def _options(self, vector: list[Packet]) -> None:
+        """Packets with options go nowhere; VPP lets only IGMP with a router alert in, which nobody here takes."""
+        for packet in vector:
+            packet.rx.counters.punt += 1
+            self.graph.drop(packet, "ip4-options", reasons.IP4_OPTIONS, counted_at="ip4-input")
 
     def _not_enabled(self, vector: list[Packet]) -> None:
         for packet in vector:

@@ -51,6 +51,11 @@ def null_trace(packet: Packet) -> str:
     return f"ip4-null action:send-{'prohibited' if prohibited else 'unreachable'}"
 
 
+def options_trace(packet: Packet) -> str:
+    """ip4-options: the first four bytes."""
+    return f"option:[{','.join(hex(byte) for byte in packet.data[20:24])}]"
+
+
 def udp_trace(packet: Packet) -> str:
     """ip4-udp-lookup: nobody listens."""
     at = (packet.data[0] & 15) * 4

@@ -28,7 +28,7 @@ def _info(name: str, description: str) -> Reason:
 
 NO_ERROR = _error("no error", "no error")
 BLACKHOLED = _error("blackholed packets", "blackholed packets")
-INTERFACE_DOWN = _error("interface_is_down", "interface is down")
+INTERFACE_DOWN = _error("interface is down", "interface is down")
 TX_FAILED = _error("tx_failed", "frames the port did not take")
 
 ETHERNET_RUNT = _error("runt", "frame shorter than its headers")
@@ -36,7 +36,7 @@ ETHERNET_OVERSIZED = _error("oversized", "frame longer than the interface allows
 ETHERNET_UNKNOWN_TYPE = _error("unknown ethernet type", "unknown ethernet type")
 ETHERNET_UNKNOWN_VLAN = _error("unknown vlan", "unknown vlan")
 ETHERNET_MAC_MISMATCH = _error("l3 mac mismatch", "l3 mac mismatch")
-ETHERNET_DOWN = _error("down", "interface is down")
+ETHERNET_DOWN = _error("subinterface down", "subinterface down")
 
 IP4_TOO_SHORT = _error("too_short", "ip4 length < 20 bytes")
 IP4_BAD_LENGTH = _error("bad_length", "ip4 length > l2 length")

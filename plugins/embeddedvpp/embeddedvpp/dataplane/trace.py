@@ -27,7 +27,7 @@ INPUT_NODES = {  # device class → node that can be told to trace
     "af-packet": "af-packet-input",
     "tap": "virtio-input",
 }
-_PUNTED = frozenset((reasons.IP4_UNKNOWN_PROTOCOL, reasons.ICMP_UNKNOWN_TYPE))
+_PUNTED = frozenset((reasons.IP4_OPTIONS, reasons.IP4_UNKNOWN_PROTOCOL, reasons.ICMP_UNKNOWN_TYPE))
 
 
 class Trace:

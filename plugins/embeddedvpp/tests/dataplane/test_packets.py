@@ -153,7 +153,7 @@ def test_an_interface_without_address_or_down_takes_nothing():
     rig.send(packet())
     rig.dataplane.set_admin_state(1, up=False)
     rig.send(packet())
-    assert rig.drops == [("ip4-not-enabled", "ip4_not_enabled"), ("ethernet-input", "down")]
+    assert rig.drops == [("ip4-not-enabled", "ip4_not_enabled"), ("ethernet-input", "subinterface down")]
 
 
 def test_without_a_route_the_drop_says_so_and_vpp_counts_a_blackhole():

@@ -21,6 +21,7 @@ class Case:
     frames: Sequence[tuple[str, bytes]]
     mtu: dict[str, int] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
+    patience: float = 0.3  # seconds to wait for the first frame that a frame gives; fragments wait 0.2 for each other
     trace: bool = True  # is ``show trace`` the same?
 
 
@@ -162,6 +163,7 @@ CASES = {
         ]
     ),
     "reassembly": Case(
+        patience=0.1,
         frames=[
             *[frame(1, piece) for piece in pieces(ONE, SELF, ICMP, echo(2000), 1480)],
             *[frame(1, piece) for piece in reversed(pieces(ONE, SELF, ICMP, echo(2000), 1000))],
@@ -173,6 +175,7 @@ CASES = {
         ]
     ),
     "echo-larger-than-the-way-back": Case(
+        patience=0.1,
         trace=False,  # as above
         mtu={"p1": 1400},
         frames=[

@@ -25,7 +25,7 @@ from packet_cases import CASES, VETHS, Case, Route, host_mac, own_mac
 
 RESULTS = FilePath(__file__).parent / "packets"
 SHOWN = 80  # bytes of a frame that are in the result as they are
-QUIET = 0.03  # seconds without a frame: nothing more comes
+QUIET = 0.05  # seconds without a frame: nothing more comes
 Result = dict[str, Any]
 
 
@@ -35,6 +35,7 @@ class RealVpp:
 
     cli_socket: str
     program: str
+    patience: float
     sockets: list[socket.socket] = field(default_factory=list)
 
     def command(self, line: str) -> str:
@@ -66,7 +67,7 @@ class RealVpp:
     def send(self, port: str, frame: bytes) -> list[tuple[str, bytes]]:
         """Send a frame; what came out."""
         self.sockets[VETHS.index(port)].send(frame)
-        found, quiet = [], time.monotonic() + 3 * QUIET
+        found, quiet = [], time.monotonic() + self.patience
         while time.monotonic() < quiet:
             for name, each in zip(VETHS, self.sockets, strict=True):
                 try:
@@ -150,6 +151,17 @@ def trace(text: str) -> list[list[str]]:
     return [sorted(each) for each in packets]
 
 
+def counters(text: str) -> list[list[str]]:
+    """``show interface``: interface, counter, count."""
+    found, name = [], ""
+    for line in text.splitlines()[1:]:
+        name = line.split()[0] if line[0] != " " else name
+        words = line[68:].split()
+        if words:
+            found.append([name, " ".join(words[:-1]), words[-1]])
+    return sorted(found)
+
+
 def run(
     case: Case, send: Callable[[str, bytes], list[tuple[str, bytes]]], command: Callable[[str], str]
 ) -> Result:
@@ -157,7 +169,12 @@ def run(
     command("trace add af-packet-input 1000")
     out = [[shortened(*each) for each in send(port, frame)] for port, frame in case.frames]
     shown = trace(command("show trace max 1000")) if case.trace else []
-    return {"out": out, "errors": errors(command("show errors")), "trace": shown}
+    return {
+        "out": out,
+        "errors": errors(command("show errors")),
+        "counters": counters(command("show interface")),
+        "trace": shown,
+    }
 
 
 def run_real(case: Case) -> Result:
@@ -168,7 +185,7 @@ def run_real(case: Case) -> Result:
     assert program is not None
     with real_vpp() as api_socket:
         folder = FilePath(api_socket).parent
-        vpp = RealVpp(str(folder / "cli.sock"), str(program.with_name("vppctl")))
+        vpp = RealVpp(str(folder / "cli.sock"), str(program.with_name("vppctl")), case.patience)
         vpp.prepare(case)
         try:
             return run(case, vpp.send, vpp.command)
@@ -193,11 +210,15 @@ def record(names: Iterable[str]) -> None:
 
 
 def _readable(result: Result) -> str:
-    """JSON with a line for each frame."""
-    out = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result["out"])
-    counts = ",\n".join(f"  {json.dumps(each)}" for each in result["errors"])
-    traces = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result["trace"])
-    return f'{{"out": [\n{out}\n ],\n "errors": [\n{counts}\n ],\n "trace": [\n{traces}\n ]}}\n'
+    """JSON with a line for each frame, counter, and line of a trace."""
+    parts = []
+    for key in ("out", "trace"):
+        groups = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result[key])
+        parts.append(f' "{key}": [\n{groups}\n ]')
+    for key in ("errors", "counters"):
+        lines = ",\n".join(f"  {json.dumps(each)}" for each in result[key])
+        parts.append(f' "{key}": [\n{lines}\n ]')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":

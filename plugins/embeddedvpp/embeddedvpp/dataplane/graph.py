@@ -232,6 +232,12 @@ class Graph:
         self.count(counted_at or node, reason)
         self.discard(packet.rx, node, reason, packet.data, counted=(counted_at or node, reason))
 
+    def punt(self, packet: Packet, node: str, reason: Reason, *, counted_at: str = "") -> None:
+        """End a packet that VPP would hand to somebody outside of it, if anybody asked for that."""
+        self.count(counted_at or node, reason)
+        packet.rx.counters.punt += 1
+        self._ended(packet.rx, node, reason, packet.data, (counted_at or node, reason), "punt")
+
     def blackhole(self, packet: Packet, node: str, why: Reason) -> None:
         """End a packet where VPP counts no reason of its own; the tracer still hears why.
 
@@ -251,10 +257,21 @@ class Graph:
     ) -> None:
         """End a packet whose reason is counted already, at the node or where ``counted`` says."""
         interface.counters.drops += 1
+        self._ended(interface, node, reason, data, counted or (node, reason), "drop")
+
+    def _ended(  # noqa: PLR0917 - as above
+        self,
+        interface: Interface,
+        node: str,
+        reason: Reason,
+        data: bytes | bytearray,
+        counted: tuple[str, Reason],
+        end: str,
+    ) -> None:
         if self.tracer is not None:
             self.tracer(node, interface, reason, bytes(data))
         if self.trace is not None:
-            self.trace.drop(interface, node, data, counted or (node, reason), reason)
+            self.trace.ended(interface, node, reason, data, counted, end)
 
     def error_counts(self) -> list[ErrorCount]:
         """All error counters, by node."""

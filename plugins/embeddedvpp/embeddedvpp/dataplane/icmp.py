@@ -66,8 +66,7 @@ class Icmp:
             elif data[start] == ECHO_REQUEST:
                 self._echo.pending.append(packet)
             elif data[start] != ECHO_REPLY or not self._echo_reply(packet, start):
-                packet.rx.counters.punt += 1
-                self.graph.drop(packet, "ip4-icmp-input", reasons.ICMP_UNKNOWN_TYPE)
+                self.graph.punt(packet, "ip4-icmp-input", reasons.ICMP_UNKNOWN_TYPE)
 
     def _echo_request(self, vector: list[Packet]) -> None:
         target = self.graph.nodes["ip4-load-balance"].pending

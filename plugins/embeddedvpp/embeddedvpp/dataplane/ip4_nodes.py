@@ -95,8 +95,7 @@ class Ip4:
     def _options(self, vector: list[Packet]) -> None:
         """Packets with options go nowhere; VPP lets only IGMP with a router alert in, which nobody here takes."""
         for packet in vector:
-            packet.rx.counters.punt += 1
-            self.graph.drop(packet, "ip4-options", reasons.IP4_OPTIONS, counted_at="ip4-input")
+            self.graph.punt(packet, "ip4-options", reasons.IP4_OPTIONS, counted_at="ip4-input")
 
     def _not_enabled(self, vector: list[Packet]) -> None:
         for packet in vector:
@@ -186,8 +185,7 @@ class Ip4:
                     graph.trace.visit("ip4-udp-lookup", udp_trace(packet))
                 graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
             else:
-                packet.rx.counters.punt += 1
-                graph.drop(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
+                graph.punt(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
 
     def _local_check(self, packet: Packet) -> Reason | None:
         """Reject bad transport checksums, our own addresses as source, and sources that no route leads to."""

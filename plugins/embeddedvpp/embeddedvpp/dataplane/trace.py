@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import reasons
 from .trace_text import arp_text, frame_text, ip4_text
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ INPUT_NODES = {  # device class → node that can be told to trace
     "af-packet": "af-packet-input",
     "tap": "virtio-input",
 }
-_PUNTED = frozenset((reasons.IP4_OPTIONS, reasons.IP4_UNKNOWN_PROTOCOL, reasons.ICMP_UNKNOWN_TYPE))
 
 
 class Trace:
@@ -127,19 +125,19 @@ class Tracing:
                 inside = frame_text(frame).replace("\n", "\n  ")
                 self._record(known[1], f"{interface.name}-tx", f"{head}\n  {inside}")
 
-    def drop(
+    def ended(  # noqa: PLR0917 - the graph calls it
         self,
         interface: Interface,
         node: str,
+        why: Reason,
         data: bytes | bytearray,
         counted: tuple[str, Reason],
-        why: Reason,
+        end: str,
     ) -> None:
-        """A packet ended at a node; ``counted`` is what VPP shows, ``why`` what is known here."""
+        """A packet ended at a node by "drop" or "punt"; ``counted`` is what VPP shows, ``why`` what is known here."""
         trace = self._current
         if trace is None:
             return
-        end = "punt" if why in _PUNTED else "drop"
         if node.startswith("ip4-") and node != "ip4-drop":
             self._record(trace, f"ip4-{end}", _forward_text(data))
         self._record(trace, f"error-{end}", f"rx:{interface.name}")

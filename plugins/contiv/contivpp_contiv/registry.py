@@ -50,14 +50,14 @@ class Registry:
     async def start(self) -> None:
         """Take over what is known, and begin to watch."""
         ledger = self._agent.ledger
-        stored = ledger.get(SPACE, NODE_ID)
-        node_id = self._config.node_id or (int(stored) if stored else None)
-        await self._become(node_id)
+        store, stored = self._store(), ledger.get(SPACE, NODE_ID)
+        alone = 1 if store is None else None  # nobody could give another
+        await self._become(self._config.node_id or (int(stored) if stored else alone))
         if kind := ledger.get(SPACE, LINK_KIND):
             await self._link(kind.decode())
         self._unlisten = self._agent.controller.listen(self._wake.set)
         self._spawn(self._follow(), "contiv registry")
-        if (store := self._store()) is not None:
+        if store is not None:
             self._spawn(self._publish(store), "contiv publisher")
 
     async def stop(self) -> None:

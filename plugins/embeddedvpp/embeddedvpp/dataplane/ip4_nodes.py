@@ -171,10 +171,19 @@ class Ip4:
             elif data[9] == ICMP:
                 graph.icmp.input.pending.append(packet)
             elif data[9] == UDP:
-                graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
+                self._udp(packet)
             else:
                 packet.rx.counters.punt += 1
                 graph.drop(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
+
+    def _udp(self, packet: Packet) -> None:
+        """Whoever has the destination port gets the packet."""
+        start = (packet.data[0] & 15) * 4
+        node = self.graph.udp_ports.get(int.from_bytes(packet.data[start + 2 : start + 4], "big"))
+        if node is None:
+            self.graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
+        else:
+            node.pending.append(packet)
 
     def _local_check(self, packet: Packet) -> Reason | None:
         """Reject bad transport checksums, our own addresses as source, and sources that no route leads to."""

@@ -102,8 +102,10 @@ class Graph:
         from .arp import Arp  # noqa: PLC0415 - these need the classes above
         from .ethernet import Ethernet  # noqa: PLC0415
         from .icmp import Icmp  # noqa: PLC0415
+        from .ip4_frag import Fragmentation  # noqa: PLC0415
         from .ip4_nodes import Ip4  # noqa: PLC0415
         from .l2_nodes import Layer2  # noqa: PLC0415
+        from .reassembly import Reassembly  # noqa: PLC0415
         from .vxlan import Vxlan  # noqa: PLC0415
 
         self.dataplane = dataplane
@@ -116,6 +118,8 @@ class Graph:
         self._running = False
         self.ethernet = Ethernet(self)
         self.ip4 = Ip4(self)
+        self.fragmentation = Fragmentation(self)
+        self.reassembly = Reassembly(self)
         self.icmp = Icmp(self)
         self.arp = Arp(self)
         self.udp_ports: dict[int, Node] = {}  # who takes what is for us

@@ -36,7 +36,11 @@ ARC_ORDER: dict[str, list[str]] = {
 
 
 class Packet:
-    """A packet on its way: data from the IPv4 (or ARP) header on, and what nodes found out about it."""
+    """A packet on its way, and what nodes found out about it.
+
+    Its data begins at the IPv4 (or ARP) header; in the nodes of layer 2 it is the whole frame, with the features
+    that are left for it, the split horizon group it came from, and whether layer 3 sent it.
+    """
 
     __slots__ = (
         "action",
@@ -44,9 +48,12 @@ class Packet:
         "data",
         "destination",
         "ethernet",
+        "features",
+        "from_bvi",
         "local",
         "position",
         "rx",
+        "shg",
         "source",
         "trace",
         "tx",
@@ -60,6 +67,9 @@ class Packet:
     source: int
     destination: int
     trace: Trace  # only traced packets have one
+    features: int
+    shg: int
+    from_bvi: bool
 
     def __init__(self, data: bytearray, ethernet: bytes, rx: Interface) -> None:
         self.data = data
@@ -99,8 +109,10 @@ class Graph:
         from .icmp import Icmp  # noqa: PLC0415
         from .ip4_frag import Fragmentation  # noqa: PLC0415
         from .ip4_nodes import Ip4  # noqa: PLC0415
+        from .l2_nodes import Layer2  # noqa: PLC0415
         from .reassembly import Reassembly  # noqa: PLC0415
         from .trace import Tracing  # noqa: PLC0415
+        from .vxlan import Vxlan  # noqa: PLC0415
 
         self.dataplane = dataplane
         self.nodes: dict[str, Node] = {}
@@ -119,6 +131,9 @@ class Graph:
         self.reassembly = Reassembly(self)
         self.icmp = Icmp(self)
         self.arp = Arp(self)
+        self.udp_ports: dict[int, Node] = {}  # who takes what is for us
+        self.layer2 = Layer2(self)
+        self.vxlan = Vxlan(self)
 
     # -- building -----------------------------------------------------------------------------------
 
@@ -185,7 +200,8 @@ class Graph:
                 busy = self._dispatch() if self.trace is None else self.trace.dispatch()
                 if not busy and self.output:
                     self._transmit()
-                    busy = bool(self._input)
+                    virtual = self.layer2.input.pending or self.vxlan.encap_node.pending
+                    busy = bool(self._input or self.output or virtual)
         finally:
             self._running = False
             if self.trace is not None:

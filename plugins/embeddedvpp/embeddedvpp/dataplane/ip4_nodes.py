@@ -181,11 +181,20 @@ class Ip4:
             elif data[9] == ICMP:
                 graph.icmp.input.pending.append(packet)
             elif data[9] == UDP:
-                if graph.trace is not None:
-                    graph.trace.visit("ip4-udp-lookup", udp_trace(packet))
-                graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
+                self._udp(packet)
             else:
                 graph.punt(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
+
+    def _udp(self, packet: Packet) -> None:
+        """Whoever has the destination port gets the packet."""
+        start = (packet.data[0] & 15) * 4
+        node = self.graph.udp_ports.get(int.from_bytes(packet.data[start + 2 : start + 4], "big"))
+        if self.graph.trace is not None:
+            self.graph.trace.visit("ip4-udp-lookup", udp_trace(packet, known=node is not None))
+        if node is None:
+            self.graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
+        else:
+            node.pending.append(packet)
 
     def _local_check(self, packet: Packet) -> Reason | None:
         """Reject bad transport checksums, our own addresses as source, and sources that no route leads to."""

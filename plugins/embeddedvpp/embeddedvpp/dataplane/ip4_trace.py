@@ -56,11 +56,11 @@ def options_trace(packet: Packet) -> str:
     return f"option:[{','.join(hex(byte) for byte in packet.data[20:24])}]"
 
 
-def udp_trace(packet: Packet) -> str:
-    """ip4-udp-lookup: nobody listens."""
+def udp_trace(packet: Packet, *, known: bool) -> str:
+    """ip4-udp-lookup: whether anybody takes the port."""
     at = (packet.data[0] & 15) * 4
     source, destination = (int.from_bytes(packet.data[place : place + 2], "big") for place in (at, at + 2))
-    return f"UDP: src-port {source} dst-port {destination} (no listener)"
+    return f"UDP: src-port {source} dst-port {destination}{'' if known else ' (no listener)'}"
 
 
 def _index(action: Action) -> int:

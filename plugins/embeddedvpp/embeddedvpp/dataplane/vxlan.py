@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DEVICE_CLASS = "VXLAN"
 PORT = 4789
-TTL = 254  # of the outer header, before ip4-rewrite takes one off
+TTL = 254  # of the outer header; ip4-rewrite takes one off unless VPP made what is inside
 FLAG_I = 0x08
 OVERHEAD = 36  # outer IPv4, UDP and VXLAN headers
 DECAP_DROP, DECAP_L2 = 0, 1
@@ -143,7 +143,7 @@ class Vxlan:
             tunnel = packet.tx.details
             assert isinstance(tunnel, VxlanTunnel)
             packet.data = encapsulate(tunnel, packet.data)
-            packet.source, packet.destination, packet.local = tunnel.source, tunnel.destination, False
+            packet.source, packet.destination = tunnel.source, tunnel.destination
             counters = tunnel.interface.counters
             counters.tx_packets += 1
             counters.tx_bytes += len(packet.data)

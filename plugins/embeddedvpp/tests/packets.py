@@ -1,179 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exchanges of packets as data: API requests, frames put into interfaces, and what real VPP sent and counted then.
+"""The same packets through real VPP and through the embedded one: cases, and what is needed to run them.
 
-``CONTIVPP_VPP=…/vpp python packets.py FILE`` puts the file to a real VPP, in a network namespace with a veth pair
-for each of ``interfaces``, and prints what it did; ``packets.py record FILE`` writes it to the file. ``embedded`` does
-the same with an embedded VPP in memory. The UDP source port of VXLAN (a hash that is VPP's own) is not compared.
+A VPP has the interfaces host-p1 (10.0.1.1/24) and host-p2 (10.0.2.1/24), with the hosts .2 and .3 on each. A case is
+what else is set up, and frames; the result is what came out after each frame, and VPP's ``show errors`` at the end.
+``CONTIVPP_VPP=…/vpp python tests/packets.py record [CASE …]`` puts what real VPP does into ``tests/packets``. That
+needs root, for it happens in a network namespace of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
 import socket
-import struct
 import subprocess
 import sys
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
-from dialogue import MemoryPeer, SocketPeer, Wire, build
-from realvpp import executable, in_namespace, real_vpp
+from packet_cases import CASES, VETHS, Case, Route, host_mac, own_mac
 
-from embeddedvpp.api import ApiSession, Vpp
-from embeddedvpp.api.vpp import KernelDevices
-from embeddedvpp.dataplane import Dataplane, Interface, MemoryPort, add_memory_interface
-
-__all__ = ["embedded", "executable", "in_namespace", "real", "run"]
-SILENCE = 0.15  # seconds without a frame after which a step is over
-OUTGOING = 4  # kind of packet that AF_PACKET shows and that this side sent
-NODES = re.compile(r"\s*(\d+)\s+((?:l2-|vxlan4|feature-|ethernet-input)\S*)\s+(.*?)\s+(?:error|info)\s*$")
-SOL_PACKET, AUXILIARY = 263, 8
-TAG_VALID = 16
-VXLAN = (b"\x08\x00", b"\x12\xb5")
-Step = dict[str, Any]
+RESULTS = FilePath(__file__).parent / "packets"
+SHOWN = 80  # bytes of a frame that are in the result as they are
+QUIET = 0.03  # seconds without a frame: nothing more comes
+Result = dict[str, Any]
 
 
-class MemoryDevices(KernelDevices):
-    """AF_PACKET interfaces that are in memory."""
+@dataclass
+class RealVpp:
+    """A real VPP in this process's namespace, and sockets at the other ends of its veths."""
 
-    def __init__(self, dataplane: Dataplane) -> None:
-        super().__init__(dataplane)
-        self.ports: dict[str, MemoryPort] = {}
+    cli_socket: str
+    program: str
+    sockets: list[socket.socket] = field(default_factory=list)
 
-    def create_af_packet(self, host_if_name: str, mac: bytes | None) -> Interface:
-        port = add_memory_interface(self.dataplane, f"host-{host_if_name}", mac=mac)
-        self.ports[host_if_name] = port
-        return port.interface
+    def command(self, line: str) -> str:
+        """A command of the CLI."""
+        done = subprocess.run(
+            [self.program, "-s", self.cli_socket, *line.split()], check=True, capture_output=True, text=True, timeout=30
+        )
+        return done.stdout
 
+    def prepare(self, case: Case) -> None:
+        """Interfaces, hosts, and what the case adds."""
+        for number, name in enumerate(VETHS, 1):
+            for end in (name, f"{name}-peer"):
+                FilePath(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
+            subprocess.run(["ip", "link", "set", f"{name}-peer", "mtu", "9000", "up"], check=True)
+            subprocess.run(["ip", "link", "set", name, "mtu", "9000", "up"], check=True)
+            mac = own_mac(number).hex(":")
+            self.command(f"create host-interface name {name} hw-addr {mac}")
+            self.command(f"set interface state host-{name} up")
+            self.command(f"set interface ip address host-{name} 10.0.{number}.1/24")
+            self.sockets.append(_listen(f"{name}-peer"))
+            for host in (2, 3):
+                self.command(f"set ip neighbor host-{name} 10.0.{number}.{host} {host_mac(number, host).hex(':')}")
+        for port, mtu in case.mtu.items():
+            self.command(f"set interface mtu packet {mtu} host-{port}")
+        for prefix, route in case.routes.items():
+            self.command(f"ip route add {prefix} {_via(route)}")
 
-class EmbeddedSide(MemoryPeer):
-    """An embedded VPP; a second passes between two steps."""
-
-    def __init__(self) -> None:
-        self.output = bytearray()
-        self.now = 0.0
-        dataplane = Dataplane(time=lambda: self.now)
-        self.devices = MemoryDevices(dataplane)
-        self.vpp = Vpp(dataplane, devices=self.devices, time=lambda: self.now, pid=1)
-        self.session = ApiSession(self.vpp, self.output.extend)
-
-    def exchange(self, name: str, frame: bytes) -> dict[str, list[bytes]]:
-        self.now += 1
-        self.devices.ports[name].inject(frame)
-        found = {}
-        for other, port in self.devices.ports.items():
-            found[other], port.sent = port.sent, []
+    def send(self, port: str, frame: bytes) -> list[tuple[str, bytes]]:
+        """Send a frame; what came out."""
+        self.sockets[VETHS.index(port)].send(frame)
+        found, quiet = [], time.monotonic() + 3 * QUIET
+        while time.monotonic() < quiet:
+            for name, each in zip(VETHS, self.sockets, strict=True):
+                try:
+                    while True:
+                        found.append((name, each.recv(65536)))
+                        quiet = time.monotonic() + QUIET
+                except BlockingIOError:
+                    pass
+            time.sleep(0.002)
         return found
 
 
-class RealSide(SocketPeer):
-    """A real VPP, and the other ends of its interfaces."""
-
-    def __init__(self, path: str, interfaces: list[str]) -> None:
-        super().__init__(path)
-        self.ends: dict[str, socket.socket] = {}
-        for name in interfaces:
-            for link in (name, f"{name}-peer"):  # the kernel would say things itself
-                Path(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6").write_text("1")
-            subprocess.run(["ip", "link", "set", f"{name}-peer", "up"], check=True)
-            end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-            end.bind((f"{name}-peer", 3))
-            end.setsockopt(SOL_PACKET, AUXILIARY, 1)
-            end.settimeout(SILENCE)
-            self.ends[name] = end
-
-    def exchange(self, name: str, frame: bytes) -> dict[str, list[bytes]]:
-        self.ends[name].send(frame)
-        return {other: self._received(end) for other, end in self.ends.items()}
-
-    @staticmethod
-    def _received(end: socket.socket) -> list[bytes]:
-        found = []
-        while True:
-            try:
-                data, extra, _, address = end.recvmsg(65535, 64)
-            except TimeoutError:
-                return found
-            if address[2] != OUTGOING:
-                found.append(with_tag(data, extra))
+def _listen(name: str) -> socket.socket:
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    made.setsockopt(263, 23, 1)  # SOL_PACKET, PACKET_IGNORE_OUTGOING
+    made.setsockopt(263, 1, socket.if_nametoindex(name).to_bytes(4, "little") + b"\1" + bytes(11))  # promiscuous
+    made.bind((name, 3))
+    made.setblocking(False)
+    return made
 
 
-def run(side: EmbeddedSide | RealSide, steps: list[Step]) -> list[Step]:
-    """Every step with what came of it."""
-    wire = Wire()
-    side.send(wire.frame("sockclnt_create", 9, {"name": "packets"}))
-    wire.learn(side.receive())
+def _via(route: Route) -> str:
+    if isinstance(route, str):
+        return f"via {route}"
+    return " ".join(f"via {hop} host-{port} weight {weight}" for hop, port, weight in route)
 
-    def ask(name: str, fields: dict[str, Any]) -> Any:
-        side.send(wire.frame(name, 1, {key: build(value) for key, value in fields.items()}))
-        return wire.decode(side.receive())
 
-    result = []
-    for step in steps:
-        if "request" in step:
-            reply = ask(step["request"], step["fields"])
-            answer = {name: getattr(reply, name) for name in ("retval", "sw_if_index") if name in reply._fields}
-            result.append({"request": step["request"], "fields": step["fields"], "answer": answer})
-            continue
-        ask("cli_inband", {"cmd": "clear errors"})
-        sent = side.exchange(step["into"], bytes.fromhex(step["frame"]))
-        counted = ask("cli_inband", {"cmd": "show errors"}).reply
-        out = {name: [masked(frame).hex() for frame in frames] for name, frames in sent.items() if frames}
-        errors = sorted(f"{m[2]}: {m[3]} {m[1]}" for m in map(NODES.match, counted.splitlines()) if m)
-        result.append(
-            {"what": step["what"], "into": step["into"], "frame": step["frame"], "out": out, "errors": errors}
-        )
+def errors(text: str) -> list[list[str]]:
+    """The lines of ``show errors``, without those about rings of AF_PACKET."""
+    rows = [line.split(None, 2) for line in text.splitlines()[1:]]
+    found = [[count, node, " ".join(rest.split())] for count, node, rest in rows]
+    return sorted(row for row in found if row[1] != "af-packet-input")
+
+
+def shortened(port: str, data: bytes) -> list[str | int]:
+    """A frame for the result: interface, length, beginning, digest of the whole."""
+    if data[12:14] == b"\x08\0" and data[20:24] == b"\0\0\x40\1" and data[34] == 0:
+        # The identification of an echo reply that is whole is a random number in VPP.
+        data = data[:18] + b"\0\0" + data[20:24] + b"\0\0" + data[26:]
+    return [port, len(data), data[:SHOWN].hex(), hashlib.sha256(data).hexdigest()[:16]]
+
+
+def run(case: Case, send: Callable[[str, bytes], list[tuple[str, bytes]]], show_errors: Callable[[], str]) -> Result:
+    """Send the case's frames; what happened."""
+    out = [[shortened(*each) for each in send(port, frame)] for port, frame in case.frames]
+    return {"out": out, "errors": errors(show_errors())}
+
+
+def run_real(case: Case) -> Result:
+    """In a namespace with the veths: what real VPP does."""
+    from realvpp import executable, real_vpp
+
+    program = executable()
+    assert program is not None
+    with real_vpp() as api_socket:
+        folder = FilePath(api_socket).parent
+        vpp = RealVpp(str(folder / "cli.sock"), str(program.with_name("vppctl")))
+        vpp.prepare(case)
+        try:
+            return run(case, vpp.send, lambda: vpp.command("show errors"))
+        finally:
+            for each in vpp.sockets:
+                each.close()
+
+
+def in_namespace(name: str) -> Result:
+    """What real VPP does in a case, in a namespace of its own."""
+    add = "".join(f"ip link add {veth} type veth peer name {veth}-peer && " for veth in VETHS)
+    command = ["unshare", "--net", "sh", "-c", add + 'exec "$0" "$@"', sys.executable, __file__, "one", name]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=120)
+    result: Result = json.loads(done.stdout)
     return result
 
 
-def with_tag(data: bytes, extra: list[tuple[int, int, bytes]]) -> bytes:
-    """The kernel takes 802.1Q tags off and tells them beside the frame (``packet(7)``, PACKET_AUXDATA)."""
-    for level, kind, content in extra:
-        if (level, kind) == (SOL_PACKET, AUXILIARY):
-            status, tag, protocol = struct.unpack("=I12xHH", content)
-            if status & TAG_VALID:
-                return data[:12] + struct.pack("!HH", protocol or 0x8100, tag) + data[12:]
-    return data
+def record(names: Iterable[str]) -> None:
+    """Write what real VPP does."""
+    for name in names:
+        (RESULTS / f"{name}.json").write_text(_readable(in_namespace(name)), encoding="utf-8")
 
 
-def masked(frame: bytes) -> bytes:
-    """Without the UDP source port of VXLAN."""
-    if (frame[12:14], frame[36:38]) == VXLAN and frame[23] == 17:
-        return frame[:34] + b"\0\0" + frame[36:]
-    return frame
-
-
-def embedded(path: Path) -> list[Step]:
-    """What an embedded VPP does."""
-    return run(EmbeddedSide(), json.loads(path.read_text())["steps"])
-
-
-def real(path: Path) -> list[Step]:
-    """What a real VPP does, in a network namespace of its own."""
-    interfaces = json.loads(path.read_text())["interfaces"]
-    done = subprocess.run(
-        in_namespace(interfaces, [sys.executable, __file__, str(path)]),
-        stdout=subprocess.PIPE, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    steps: list[Step] = json.loads(done.stdout)
-    return steps
-
-
-def _inside(path: Path) -> list[Step]:
-    file = json.loads(path.read_text())
-    with real_vpp() as api_socket:
-        side = RealSide(api_socket, file["interfaces"])
-        try:
-            return run(side, file["steps"])
-        finally:
-            side.close()
+def _readable(result: Result) -> str:
+    """JSON with a line for each frame."""
+    out = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result["out"])
+    counts = ",\n".join(f"  {json.dumps(each)}" for each in result["errors"])
+    return f'{{"out": [\n{out}\n ],\n "errors": [\n{counts}\n ]}}\n'
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "record":
-        target = Path(sys.argv[2])
-        recorded = {**json.loads(target.read_text()), "steps": real(target)}
-        target.write_text(json.dumps(recorded, indent=1) + "\n")
+    if sys.argv[1] == "one":
+        print(json.dumps(run_real(CASES[sys.argv[2]])))
     else:
-        print(json.dumps(_inside(Path(sys.argv[1]))))
+        record(sys.argv[2:] or CASES)

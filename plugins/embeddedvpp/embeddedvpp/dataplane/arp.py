@@ -137,7 +137,7 @@ class Arp:
 
     def _answer(self, packet: Packet, mac: bytes, source: int, target: int) -> None:
         own = packet.rx.mac
-        body = HEADER.pack(1, 0x0800, 6, 4, REPLY, own, target, mac, source)
+        body = HEADER.pack(1, 0x0800, 6, 4, REPLY, own, target, mac, source) + packet.data[HEADER.size :]
         self.graph.count("arp-reply", reasons.ARP_REPLIES_SENT)
         self.graph.ethernet.send(packet.rx, packet.ethernet[6:12] + own + b"\x08\x06" + body)
 

@@ -200,8 +200,7 @@ class Graph:
                 busy = self._dispatch() if self.trace is None else self.trace.dispatch()
                 if not busy and self.output:
                     self._transmit()
-                    virtual = self.layer2.input.pending or self.vxlan.encap_node.pending
-                    busy = bool(self._input or self.output or virtual)
+                    busy = bool(self._input or self.output or self.vxlan.encap_node.pending)
         finally:
             self._running = False
             if self.trace is not None:

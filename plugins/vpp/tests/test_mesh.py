@@ -222,6 +222,14 @@ async def test_a_foreign_tunnel_is_left_alone_and_the_rest_works(backend: str) -
             await right(node, mesh(3))
             tunnels = {each.sw_if_index for each in await operator.dump(m.VxlanTunnelV2Dump())}
             assert index in tunnels
+            await node.want(*wanted)
+            await node.until(lambda: node.states().get(peer(2)[0].key) == "conflict")
+            gone = m.VxlanAddDelTunnelV3(
+                is_add=False, src_address=address_bytes(OWN), dst_address=address_bytes("192.168.16.2"), vni=10
+            )
+            await operator.request(gone)
+            await node.until(lambda: set(node.states().values()) == {"applied"})
+            await right(node, wanted)
         operator.close()
 
 

@@ -19,7 +19,8 @@ __all__ = ["ApiServer", "reference_of"]
 def reference_of(found: KubernetesObject) -> ObjectReference:
     """Return which object this is."""
     metadata, kind = found["metadata"], str(found["kind"])
-    return ObjectReference(kind, str(metadata.get("namespace", "")) if kind in NAMESPACED else "", str(metadata["name"]))
+    namespace = str(metadata.get("namespace", "")) if kind in NAMESPACED else ""
+    return ObjectReference(kind, namespace, str(metadata["name"]))
 
 
 class ApiServer:

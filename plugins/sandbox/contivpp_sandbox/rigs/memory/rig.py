@@ -86,7 +86,7 @@ class MemoryRig:
         self._underlay = Switch(mtu=underlay.mtu, loss=underlay.loss, notes=self.notes)
         self._addresses = Addresses(nodes, self.nodes, self.kubelets, config)
         self._outside = OutsideHosts(self._underlay, self._addresses.link, self.notes)
-        await self._join({name: None for name in nodes})
+        await self._join(dict.fromkeys(nodes))
 
     async def stop(self) -> None:
         """Take everything down."""

@@ -21,7 +21,7 @@ from contivpp_core.ledger import Ledger, LedgerWrite
 from contivpp_datastore.plugin import DatastorePlugin
 from contivpp_ipam.plugin import IpamPlugin
 from contivpp_linux.kernel.memory import MemoryKernel
-from contivpp_linux.kernel.operations import Add, SetLink
+from contivpp_linux.kernel.operations import Add, Operation, SetLink
 from contivpp_linux.kernel.protocol import raise_errors
 from contivpp_linux.kernel.values import Address
 from contivpp_linux.plugin import LinuxPlugin
@@ -170,7 +170,7 @@ class MemoryNode:
             HOST_NAMESPACE, MANAGEMENT_LINK, f"02:0c:00:00:{mac[:2]}:{mac[2:]}", _MANAGEMENT_MTU, _nowhere
         )
         address = ip_interface(f"{management_address(self._position)}/{MANAGEMENT_PREFIX}")
-        setup = [
+        setup: list[Operation] = [
             SetLink(link="lo", up=True),
             SetLink(link=MANAGEMENT_LINK, up=True),
             Add(Address(MANAGEMENT_LINK, address)),

@@ -7,7 +7,7 @@ import asyncio
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from contivpp_linux.kernel.memory import MemoryKernel
-from contivpp_linux.kernel.operations import Add, Replace, SetLink
+from contivpp_linux.kernel.operations import Add, Operation, Replace, SetLink
 from contivpp_linux.kernel.protocol import raise_errors
 from contivpp_linux.kernel.values import Address, Route
 from contivpp_sandbox.rigs.memory.notes import Notes
@@ -55,7 +55,7 @@ class OutsideHosts:
         near = self._link is not None and IPv4Address(address) in self._link
         length = self._link.prefixlen if near and self._link is not None else 32
         own = Address(_LINK, IPv4Interface(f"{name}/{length}"))
-        setup = [SetLink(link="lo", up=True), SetLink(link=_LINK, up=True), Add(own)]
+        setup: list[Operation] = [SetLink(link="lo", up=True), SetLink(link=_LINK, up=True), Add(own)]
         raise_errors(await self._kernel.apply(name, setup))
         self._switch.connect(f"outside host {name}", link)
         clock = asyncio.get_running_loop().time

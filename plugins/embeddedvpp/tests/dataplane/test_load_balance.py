@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flows keep their path, and paths get their share of the flows; what VPP chooses is in ``test_packets_of_real_vpp``."""
+"""Flows keep their path, and paths get their share of the flows. (What VPP chooses is compared with packets.)"""
 
 import struct
 
@@ -11,7 +11,9 @@ from embeddedvpp.dataplane.load_balance import TOLERANCE, Choice, flow_hash, sha
 ADDRESSES = st.binary(min_size=4, max_size=4)
 
 
-def header(source, destination, protocol, ports, ttl=64, ident=0, payload=b""):
+def header(  # noqa: PLR0917
+    source, destination, protocol, ports, ttl=64, ident=0, payload=b""
+):
     return (
         struct.pack("!BBHHHBBH", 0x45, 0, 24, ident, 0, ttl, protocol, 0)
         + source

@@ -7,6 +7,6 @@ are no nodes. `apiserver` writes to the store that all agents watch, `kubelet` c
 agents have seen what all have said.
 
 A host's stack is `stack`, with `tables` (what the kernel in memory knows, ready for looking up), `reassembly`
-(fragments and path MTUs), `packets` (formats), `servers` and `flows` (the two sides of a probe); `prober` sends probes and
-says what came of them; `addresses` knows whose an address is.
+(fragments and path MTUs), `packets` (formats), `servers` and `flows` (the two sides of a probe); `prober` sends probes
+and says what came of them; `addresses` knows whose an address is.
 """

@@ -41,11 +41,11 @@ class Layer2:
         self.flood = graph.add_node("l2-flood", self._flood)
         self.output = graph.add_node("l2-output", self._output)
 
-    def receive(self, interface: Interface, frames: list[bytes], *, from_bvi: bool = False) -> None:
-        """Frames of an interface that is in a bridge domain; the graph must run, or be run, afterwards."""
+    def receive(self, interface: Interface, frames: list[bytes]) -> None:
+        """Frames that came in at an interface in a bridge domain."""
         for frame in frames:
             packet = Packet(bytearray(frame), b"", interface)
-            packet.from_bvi = from_bvi
+            packet.from_bvi = False
             self.input.pending.append(packet)
 
     # -- input --------------------------------------------------------------------------------------
@@ -120,6 +120,7 @@ class Layer2:
                 entry.updated = now
             return None
         if entry is None:
+            self.graph.count("l2-learn", reasons.L2_LEARN_MISS)
             limit = port.domain.learn_limit
             if len(bridges.fib) >= limit and bridges.fib.learnt(port.domain.index) >= limit:
                 self.graph.count("l2-learn", reasons.L2_LEARN_LIMIT)
@@ -130,6 +131,8 @@ class Layer2:
             return reasons.L2_SOURCE_FILTERED
         elif entry.static:
             return reasons.L2_MAC_MOVE_VIOLATION
+        else:
+            self.graph.count("l2-learn", reasons.L2_MAC_MOVE)
         sequence = bridges.sequence(port, index)
         bridges.fib.add(
             L2FibEntry(port.domain.index, mac, index, learnt=True, sequence=sequence, updated=now)
@@ -160,6 +163,7 @@ class Layer2:
                 self.output.pending.append(packet)
 
     def _unknown(self, vector: list[Packet]) -> None:
+        self.graph.count("l2-uu-fwd", reasons.L2_UNKNOWN, len(vector))
         for packet in vector:
             port = packet.rx.l2
             assert port is not None
@@ -220,6 +224,7 @@ class Layer2:
 
     def _output(self, vector: list[Packet]) -> None:
         graph = self.graph
+        graph.count("l2-output", reasons.L2_OUTPUT, len(vector))
         for packet in vector:
             interface = packet.tx
             port = interface.l2 if interface is not None else None

@@ -18,9 +18,9 @@ from .addresses import random_mac
 from .errors import DataplaneError, Retval
 from .ethernet import IP4
 from .fib import RECURSIVE_RESOLUTION
-from .forwarding import flow_hash
 from .graph import Packet
 from .interfaces import INVALID_INDEX, FloodClass
+from .load_balance import flow_hash, mix
 
 if TYPE_CHECKING:
     from .fib import FibTable
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 DEVICE_CLASS = "VXLAN"
 PORT = 4789
-TTL = 254  # of the outer header, before ip4-rewrite takes one off
+TTL = 254  # of the outer header; ip4-rewrite takes one off unless VPP made what is inside
 FLAG_I = 0x08
 OVERHEAD = 36  # outer IPv4, UDP and VXLAN headers
 DECAP_DROP, DECAP_L2 = 0, 1
 _HEADERS = struct.Struct("!BBHHHBBHIIHHHHII")
-_MACS = struct.Struct("!2xI2xI")
-_INNER = struct.Struct("!12xII")
+_MACS = struct.Struct("<2xI2xI")
+SHORTEST_IP4 = 34  # a frame with an IPv4 header
 Key = tuple[int, int, int, int, "FibTable"]
 
 
@@ -143,7 +143,7 @@ class Vxlan:
             tunnel = packet.tx.details
             assert isinstance(tunnel, VxlanTunnel)
             packet.data = encapsulate(tunnel, packet.data)
-            packet.source, packet.destination, packet.local = tunnel.source, tunnel.destination, False
+            packet.source, packet.destination = tunnel.source, tunnel.destination
             counters = tunnel.interface.counters
             counters.tx_packets += 1
             counters.tx_bytes += len(packet.data)
@@ -232,12 +232,13 @@ def encapsulate(tunnel: VxlanTunnel, frame: bytes | bytearray) -> bytearray:
 
 
 def inner_hash(frame: bytes | bytearray) -> int:
-    """16 bits of the flow in a frame: of IPv4 its addresses, protocol and ports, else of the MAC addresses."""
-    if frame[12:14] != IP4 or len(frame) < 34:
+    """The UDP source port for a frame: half of VPP's hash of the flow in it, in the byte order of a PC.
+
+    The flow is that of an IPv4 packet, or else MAC addresses and type (for IPv6 VPP has a hash of its own).
+    """
+    if frame[12:14] == IP4 and len(frame) >= SHORTEST_IP4:
+        value = flow_hash(frame[14:38])
+    else:
         destination, source = _MACS.unpack_from(frame)
-        return flow_hash(source, destination, int.from_bytes(frame[12:14], "big"), 0) & 0xFFFF
-    source, destination = _INNER.unpack_from(frame, 14)
-    ports = 0
-    if frame[23] in (6, 17) and not frame[20] & 0x3F and not frame[21] and len(frame) >= 38:
-        ports = int.from_bytes(frame[34:38], "big")
-    return flow_hash(source, destination, frame[23], ports) & 0xFFFF
+        value = mix(destination, source, int.from_bytes(frame[12:14], "big"))
+    return (value & 0xFF) << 8 | value >> 8 & 0xFF

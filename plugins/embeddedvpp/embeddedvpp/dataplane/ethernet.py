@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from . import reasons
 from .graph import Packet
 from .sub_interfaces import is_priority_tagged, sub_interface
+from .trace_text import frame_text
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -128,6 +129,8 @@ class Ethernet:
         assert interface.l2 is not None
         interface.counters.tx_packets += 1
         interface.counters.tx_bytes += len(frame)
+        if self.graph.trace is not None:
+            self.graph.trace.visit(f"{interface.name}-output", f"{interface.name}\n{frame_text(frame)}")
         packet.data, packet.ethernet, packet.rx, packet.from_bvi = frame, b"", interface, interface.l2.bvi
         self.graph.layer2.input.pending.append(packet)
 

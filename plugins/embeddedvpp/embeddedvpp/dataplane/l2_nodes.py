@@ -16,6 +16,7 @@ from .ethernet import ARP, HEADER, IP4, IP6
 from .graph import Packet
 from .interfaces import FloodClass
 from .l2_fib import L2FibEntry
+from .l2_trace import flood_trace, forward_trace, input_trace, learn_trace, output_trace
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -34,12 +35,12 @@ class Layer2:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.input = graph.add_node("l2-input", self._input)
-        self.learn = graph.add_node("l2-learn", self._learn)
-        self.forward = graph.add_node("l2-fwd", self._forward)
+        self.input = graph.add_node("l2-input", self._input, trace=input_trace)
+        self.learn = graph.add_node("l2-learn", self._learn, trace=learn_trace)
+        self.forward = graph.add_node("l2-fwd", self._forward, trace=self._forward_trace)
         self.unknown = graph.add_node("l2-uu-fwd", self._unknown)
-        self.flood = graph.add_node("l2-flood", self._flood)
-        self.output = graph.add_node("l2-output", self._output)
+        self.flood = graph.add_node("l2-flood", self._flood, trace=flood_trace)
+        self.output = graph.add_node("l2-output", self._output, trace=output_trace)
 
     def receive(self, interface: Interface, frames: list[bytes]) -> None:
         """Frames that came in at an interface in a bridge domain."""
@@ -161,6 +162,9 @@ class Layer2:
             else:
                 packet.tx = self.graph.dataplane.interfaces.find(entry.sw_if_index)
                 self.output.pending.append(packet)
+
+    def _forward_trace(self, packet: Packet) -> str:
+        return forward_trace(packet, self.graph.dataplane.bridges.fib)
 
     def _unknown(self, vector: list[Packet]) -> None:
         self.graph.count("l2-uu-fwd", reasons.L2_UNKNOWN, len(vector))

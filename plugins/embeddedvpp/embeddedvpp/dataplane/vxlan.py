@@ -20,6 +20,7 @@ from .ethernet import IP4
 from .fib import RECURSIVE_RESOLUTION
 from .graph import Packet
 from .interfaces import INVALID_INDEX, FloodClass
+from .l2_trace import decapsulation_trace, encapsulation_trace
 from .load_balance import flow_hash, mix
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ class Vxlan:
         self._slots: list[VxlanTunnel | None] = []
         self._free: list[int] = []
         self._by_key: dict[Key, VxlanTunnel] = {}
-        self.encap_node = graph.add_node("vxlan4-encap", self._encap)
-        self.input = graph.add_node("vxlan4-input", self._input)
+        self.encap_node = graph.add_node("vxlan4-encap", self._encap, trace=encapsulation_trace)
+        self.input = graph.add_node("vxlan4-input", self._input, trace=decapsulation_trace, trace_late=True)
 
     # -- tunnels ------------------------------------------------------------------------------------
 

@@ -78,7 +78,10 @@ class Rounds:
 
     async def run(self, rounds: int) -> None:
         """Do so many rounds; the pods of the nodes that stay are there already."""
+        begin = self.traffic.now()
         await self.traffic.start()
+        await self.rig.advance(1.0)
+        self.outages += [(node, begin, self.traffic.now()) for node in STAY]  # neighbours are found by ARP
         try:
             for number in range(rounds):
                 action = self.random.choice(self._choices())

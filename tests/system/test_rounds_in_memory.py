@@ -11,6 +11,7 @@ import os
 from collections import Counter
 
 from contivpp_core.clock import run_simulated
+from contivpp_core.scheduler import Scheduler
 from contivpp_sandbox.rigs.memory.packets import UDP, Ipv4, datagram
 from contivpp_sandbox.rigs.memory.rig import MemoryRig
 from contivpp_sandbox.rigs.memory.stack import Host
@@ -20,7 +21,7 @@ from .rounds import NODES, SETTLE_SECONDS, STAY, Ledger, Rounds, fresh_seed, pod
 
 ROUNDS = int(os.environ.get("CONTIVPP_ROUNDS", "25"))
 SEED = int(os.environ.get("CONTIVPP_ROUNDS_SEED") or fresh_seed())
-INTERVAL_SECONDS = 0.05
+INTERVAL_SECONDS = 0.01
 PORT = 7000
 
 
@@ -93,13 +94,19 @@ async def differences(rig: MemoryRig) -> list[str]:
     found = []
     for name, node in rig.nodes.items():
         scheduler = node.running().scheduler
-        before = [dict(each) for each in (scheduler.counters.created, scheduler.counters.updated, scheduler.counters.deleted)]
+        before = operations(scheduler)
         for kind in sorted(scheduler.descriptors):
             await scheduler.check(kind)
         await scheduler.settled()
-        after = [dict(each) for each in (scheduler.counters.created, scheduler.counters.updated, scheduler.counters.deleted)]
-        found += [f"{name}: {then} -> {now}" for then, now in zip(before, after, strict=True) if then != now]
+        if (after := operations(scheduler)) != before:
+            found.append(f"{name}: {before} -> {after}")
     return found
+
+
+def operations(scheduler: Scheduler) -> list[dict[str, int]]:
+    """Return how much of each kind was created, changed and deleted so far."""
+    counters = scheduler.counters
+    return [dict(each) for each in (counters.created, counters.updated, counters.deleted)]
 
 
 def test_what_stays_loses_nothing_while_others_come_and_go() -> None:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from contivpp_sandbox.sandbox.directory import Directory
+from contivpp_sandbox.sandbox.directory import NodeFolder
 from contivpp_sandbox.sandbox.errors import MachineLacks, SandboxError
 from contivpp_vpp.testing import VARIABLE, executable, plugin_folder
 
@@ -26,7 +26,7 @@ Dataplane = Literal["embedded", "vpp"]
 
 _CONFIGURATION = """\
 unix {{ nodaemon nosyslog nobanner poll-sleep-usec 100 runtime-dir {folder}/vpp cli-listen {cli}
-  log {folder}/log/vpp-own.log }}
+  log {folder}/vpp/own.log startup-config {folder}/vpp/startup }}
 api-segment {{ prefix {prefix} }}
 socksvr {{ socket-name {api} }}
 statseg {{ socket-name {stats} page-size 4k size 16m }}
@@ -75,28 +75,32 @@ def _is_real_root() -> bool:
     return os.geteuid() == 0 and mapping in ([], ["0", "0", "4294967295"])
 
 
-def command(dataplane: Dataplane, directory: Directory) -> list[str]:
-    """Return the command that starts VPP on the sockets of a sandbox; sockets that a dead one left are removed."""
-    for path in (directory.api_socket, directory.cli_socket, directory.stats_socket):
+def command(dataplane: Dataplane, folder: NodeFolder, *, link: str) -> list[str]:
+    """Return the command that starts VPP on a node's sockets, with an AF_PACKET interface over a link as its NIC.
+
+    Sockets that a dead one left are removed.
+    """
+    for path in (folder.api_socket, folder.cli_socket, folder.stats_socket):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     if dataplane == "embedded":
-        sockets = ("--api-socket", directory.api_socket, "--cli-socket", directory.cli_socket)
-        return [sys.executable, "-m", "embeddedvpp", *sockets, "--stats-socket", directory.stats_socket]
+        sockets = ("--api-socket", folder.api_socket, "--cli-socket", folder.cli_socket)
+        options = (*sockets, "--stats-socket", folder.stats_socket, "--host-interface", link)
+        return [sys.executable, "-m", "embeddedvpp", *options]
     vpp = executable()
     if vpp is None:
         raise SandboxError(f"there is no real VPP: name its executable by {VARIABLE}, or use --dataplane embedded")
     if not os.access(vpp, os.X_OK):
         raise SandboxError(f"{VARIABLE}={vpp}: there is no executable that you may run")
     plugins = plugin_folder(vpp)
-    (directory.path / "vpp").mkdir(mode=0o700, exist_ok=True)
-    configuration = directory.path / "vpp.conf"
+    (folder.path / "vpp" / "startup").write_text(f"create host-interface name {link}\n", "ascii")
+    configuration = folder.path / "vpp.conf"
     text = _CONFIGURATION.format(
-        folder=directory.path,
-        prefix=f"sandbox-{os.getpid()}",
-        api=directory.api_socket,
-        cli=directory.cli_socket,
-        stats=directory.stats_socket,
+        folder=folder.path,
+        prefix=f"sandbox-{os.getpid()}-{folder.path.name}",
+        api=folder.api_socket,
+        cli=folder.cli_socket,
+        stats=folder.stats_socket,
         plugins=f"path {plugins}" if plugins else "",
     )
     configuration.write_text(text, "utf-8")

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sandbox is made of: which nodes, over which underlay, with which settings.
+
+A node has a position, from 1, which stays its own when it leaves and comes back: its folder and its management address
+follow from it. Its ID is claimed anew with every start of its life, and is the smallest that is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Network
+from typing import Any
+
+from pydantic import ValidationError
+
+from contivpp_ipam.config import IpamConfig
+from contivpp_ipam.subnets import ClusterSubnets, NodeIdError, NodeSubnets
+from contivpp_sandbox.sandbox.directory import Directory
+from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.vpp import Dataplane
+
+__all__ = ["DEFAULT_MTU", "MANAGEMENT", "MOST_NODES", "Layout", "NodePlace"]
+
+MANAGEMENT = IPv4Network("10.200.0.0/24")
+"""Where hosts have their management addresses."""
+MOST_NODES = 64
+DEFAULT_MTU = 1500
+
+_FILE = "cluster.json"
+
+
+@dataclass
+class NodePlace:
+    """A node; `node_id` is 0 while it is no part of the cluster."""
+
+    name: str
+    position: int
+    node_id: int = 0
+
+    @property
+    def management(self) -> str:
+        """The host's management address."""
+        return str(MANAGEMENT[self.position])
+
+
+@dataclass
+class Layout:
+    """The whole; `config` are settings for every agent, `mtu` is that of the underlay in bytes."""
+
+    dataplane: Dataplane
+    mtu: int = DEFAULT_MTU
+    config: Mapping[str, Any] = field(default_factory=dict)
+    nodes: dict[str, NodePlace] = field(default_factory=dict)
+    up: bool = False
+
+    @classmethod
+    def load(cls, directory: Directory) -> Layout:
+        """Return what `up` has stored; raise SandboxError where there is nothing."""
+        found = directory.read(_FILE)
+        if not isinstance(found, dict):
+            raise SandboxError(f"{directory}: there is no sandbox that is up: 'contivpp sandbox up' makes one")
+        nodes = {each["name"]: NodePlace(**each) for each in found["nodes"]}
+        return cls(found["dataplane"], found["mtu"], found["config"], nodes, found["up"])
+
+    @staticmethod
+    def is_up(directory: Directory) -> bool:
+        """Tell whether a sandbox came up once."""
+        return bool((directory.read(_FILE) or {}).get("up"))
+
+    def save(self, directory: Directory) -> None:
+        """Store this."""
+        directory.write(_FILE, {**asdict(self), "nodes": [asdict(each) for each in self.nodes.values()]})
+
+    # --- nodes
+
+    @property
+    def members(self) -> list[NodePlace]:
+        """The nodes that are part of the cluster, by position."""
+        return sorted((each for each in self.nodes.values() if each.node_id), key=lambda each: each.position)
+
+    def join(self, name: str) -> NodePlace:
+        """Give a node its place, and the smallest ID that is free."""
+        place = self.nodes.get(name)
+        if place is None:
+            if len(self.nodes) >= MOST_NODES:
+                raise SandboxError(f"node {name}: a sandbox has {MOST_NODES} nodes at most")
+            place = self.nodes[name] = NodePlace(name, len(self.nodes) + 1)
+        taken = {each.node_id for each in self.nodes.values()}
+        place.node_id = place.node_id or next(number for number in range(1, MOST_NODES + 1) if number not in taken)
+        return place
+
+    def member(self, name: str) -> NodePlace:
+        """Return a node that is part of the cluster."""
+        place = self.nodes.get(name)
+        if place is None or not place.node_id:
+            raise SandboxError(f"there is no node {name}: nodes are {', '.join(each.name for each in self.members)}")
+        return place
+
+    # --- addresses
+
+    def subnets(self) -> ClusterSubnets:
+        """The cluster's networks; the default ones where the settings are wrong, which agents tell."""
+        try:
+            return IpamConfig.model_validate(self.config.get("ipam") or {}).subnets()
+        except ValidationError:
+            return IpamConfig.model_validate({}).subnets()
+
+    def node_subnets(self, place: NodePlace) -> NodeSubnets | None:
+        """A node's own; None where its ID does not fit the networks, or while it has none."""
+        try:
+            return self.subnets().for_node(place.node_id)
+        except NodeIdError:
+            return None
+
+    def host_addresses(self, names: Sequence[NodePlace]) -> dict[str, str]:
+        """Return whose each address of the hosts is, as `node:NAME`."""
+        found = {}
+        for place in names:
+            found[place.management] = f"node:{place.name}"
+            if subnets := self.node_subnets(place):
+                found[str(subnets.vpp_host_linux.ip)] = f"node:{place.name}"
+        return found

@@ -14,11 +14,13 @@ from contivpp_core.state import Write
 from contivpp_sandbox.objects import delete_write, full_list, put_write
 from contivpp_sandbox.rigs.base import (
     CNI_CONFIG,
+    DEFAULT_UNDERLAY,
     KubernetesObject,
     ObjectReference,
     Probe,
     Restartable,
     RigError,
+    Underlay,
     Verdict,
     cni_environment,
 )
@@ -61,7 +63,9 @@ class MemoryRig:
 
     # --- life
 
-    async def start(self, nodes: Sequence[str], config: Mapping[str, Any]) -> None:
+    async def start(
+        self, nodes: Sequence[str], config: Mapping[str, Any], underlay: Underlay = DEFAULT_UNDERLAY
+    ) -> None:
         """Build the node, and wait until its agent is ready."""
         if len(nodes) != 1:
             raise RigError(f"{len(nodes)} nodes are not served yet: give one node")

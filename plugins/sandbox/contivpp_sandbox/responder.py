@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process of a pod: answers with its name on the pod's ports, and sends probes when it is asked to.
 
-    python -m contivpp_sandbox.responder --socket PATH [--port TCP:8080:http …] NAMESPACE/POD
+    python -m contivpp_sandbox.responder --socket PATH [--port TCP:8080:http …] NAME
+
+The hosts of nodes, and those outside, have one, too, each with its name. They answer on every port: whoever is going to
+probe one says so first (`open`).
 
 TCP and UDP: `namespace/pod:port from ADDRESS`, where ADDRESS is who the client seems to be; an HTTP request gets the
 same as its body. A TCP client that says nothing is answered, too, after a moment (not on a port named http or web).
@@ -58,6 +61,12 @@ class Responder:
             self._servers.pop(key).close()
         for key in sorted(wanted - self._servers.keys()):
             self._servers[key] = await self._open(*key)
+
+    async def open(self, protocol: str, number: int) -> None:
+        """Answer on a port, too; one that another process has is answered there."""
+        if (protocol, number) not in self._servers:
+            with contextlib.suppress(OSError):
+                self._servers[protocol, number] = await self._open(protocol, number)
 
     async def _open(self, protocol: str, number: int) -> asyncio.Server | asyncio.DatagramTransport:
         if protocol == "UDP":
@@ -126,7 +135,7 @@ def _http(request: bytes, text: bytes) -> bytes:
 
 
 class Control:
-    """The control socket: `ports`, `probe`, `http`, and `watch`, after which `arrival` on the same connection tells."""
+    """The control socket: `ports`, `open`, `probe`, `http`, and `watch`, after which `arrival` on the same connection tells."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
@@ -152,6 +161,9 @@ class Control:
             match request.pop("do"):
                 case "ports":
                     await self._responder.serve([Port(*port) for port in request["ports"]])
+                    return {"answer": None}
+                case "open":
+                    await self._responder.open(**request)
                     return {"answer": None}
                 case "probe":
                     return {"answer": await probe(**request)}
@@ -192,7 +204,7 @@ async def _run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a pod's process until SIGTERM."""
     parser = argparse.ArgumentParser("responder")
-    parser.add_argument("name", help="namespace/pod")
+    parser.add_argument("name", help="namespace/pod, node:NAME, or an address")
     parser.add_argument("--socket", required=True, metavar="PATH", help="the control socket")
     parser.add_argument("--port", action="append", default=[], type=_port, metavar="PROTOCOL:NUMBER[:NAME]")
     options = parser.parse_args(arguments)

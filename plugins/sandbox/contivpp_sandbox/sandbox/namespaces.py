@@ -22,7 +22,6 @@ from pathlib import Path
 from contivpp_sandbox.sandbox.errors import NamespacesRefused, SandboxError
 
 __all__ = [
-    "NODE",
     "POD",
     "die_with_parent",
     "enter",
@@ -35,7 +34,6 @@ __all__ = [
 ]
 
 NEWNS, NEWUTS, NEWUSER, NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
-NODE = {"user": NEWUSER, "mnt": NEWNS, "net": NEWNET}
 POD = {"user": NEWUSER, "mnt": NEWNS, "net": NEWNET, "uts": NEWUTS}
 
 _MS_NOSUID_NODEV_NOEXEC, _MS_REC, _MS_SLAVE = 2 | 4 | 8, 0x4000, 1 << 19

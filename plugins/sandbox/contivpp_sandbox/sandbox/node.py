@@ -17,16 +17,16 @@ import yaml
 
 from contivpp_cni import install
 from contivpp_sandbox.agent_routes import SETTLED_PATH
+from contivpp_sandbox.rigs.layout import MAIN_INTERFACE, UPLINK
 from contivpp_sandbox.sandbox.agent_client import AgentClient, AgentDoesNotAnswer
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.keeper_client import KeeperClient
-from contivpp_sandbox.sandbox.layout import Layout, NodePlace
+from contivpp_sandbox.sandbox.inventory import Inventory, NodePlace
 from contivpp_sandbox.sandbox.processes import Process
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.station import Station, responder_command
 from contivpp_sandbox.sandbox.vpp import cli, command
-from contivpp_sandbox.sandbox.wiring import UPLINK
 
 __all__ = ["PLUGINS", "SandboxNode"]
 
@@ -42,7 +42,7 @@ class SandboxNode:
     """A node that is part of the cluster: its host, VPP and agent, on the sockets of its folder."""
 
     def __init__(
-        self, directory: Directory, layout: Layout, place: NodePlace, *, progress: Progress | None = None
+        self, directory: Directory, inventory: Inventory, place: NodePlace, *, progress: Progress | None = None
     ) -> None:
         self.directory = directory
         self.place = place
@@ -51,7 +51,7 @@ class SandboxNode:
         self.keeper = KeeperClient(directory)
         self.agent = AgentClient(self.folder.agent_socket)
         self.host = Station(f"node {self.name}", self.folder.host_socket, directory.log(self._log("host")))
-        self._layout = layout
+        self._inventory = inventory
         self._progress = progress or Progress()
 
     def process_name(self, what: str) -> str:
@@ -90,11 +90,11 @@ class SandboxNode:
 
     def _agent_config(self) -> dict[str, Any]:
         """Return an agent's configuration: the settings that were given, and those of the sandbox."""
-        config = self._layout.config
+        config = self._inventory.config
         settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
         place = self.folder
-        wiring: dict[str, Any] = {"mainInterface": f"host-{UPLINK}"}
-        if self._layout.dataplane == "embedded":
+        wiring: dict[str, Any] = {"mainInterface": MAIN_INTERFACE}
+        if self._inventory.dataplane == "embedded":
             wiring["afPacketLimit"] = 0  # what limits their number is a defect of real VPP
         sockets = {"apiSocket": place.api_socket, "cliSocket": place.cli_socket, "statsSocket": place.stats_socket}
         return {
@@ -128,7 +128,7 @@ class SandboxNode:
 
     async def start_vpp(self) -> None:
         """Start VPP, and wait until its sockets take connections."""
-        await self._start("vpp", command(self._layout.dataplane, self.folder, link=UPLINK))
+        await self._start("vpp", command(self._inventory.dataplane, self.folder, link=UPLINK))
         sockets = (self.folder.api_socket, self.folder.cli_socket)
         await self._until("vpp", lambda: all(_accepts(path) for path in sockets), VPP_SECONDS)
 

@@ -24,15 +24,13 @@ from typing import Any
 
 from contivpp_linux.kernel import offloads
 from contivpp_linux.kernel.values import Offload
+from contivpp_sandbox.rigs.layout import MANAGEMENT_LINK, UPLINK
 from contivpp_sandbox.sandbox.errors import SandboxError
-from contivpp_sandbox.sandbox.namespaces import NODE, enter, enter_network
+from contivpp_sandbox.sandbox.namespaces import POD, enter, enter_network
 
-__all__ = ["BRIDGE", "MANAGEMENT_LINK", "UPLINK", "main", "port_name"]
+__all__ = ["BRIDGE", "main", "port_name"]
 
 BRIDGE = "underlay"
-UPLINK = "uplink0"
-"""A node's link to the underlay; VPP reads it, and its host's own stack has no address there."""
-MANAGEMENT_LINK = "mgmt0"
 HOST_LINK = "eth0"
 
 _OFFLOADS = (Offload.TX_CHECKSUM, Offload.SCATTER_GATHER, Offload.TSO, Offload.GSO, Offload.GRO)
@@ -135,9 +133,13 @@ class Wiring:
     def _veth(self, near: str, far: str, *, mtu: int, pid: int, name: str) -> None:
         """Make a pair whose far end is in another namespace, as `name`. What leaves an end is complete packets.
 
+        The kernel takes its time to remove a namespace, and the links of a node that has just left with it.
+
         VPP reads what comes in as it is: a checksum that is left to hardware, or a packet that a card would cut, would
         be wrong there.
         """
+        for index in self.netlink.link_lookup(ifname=near):
+            self.netlink.link("del", index=index)
         self.netlink.link("add", ifname=near, kind="veth", mtu=mtu, peer={"ifname": far, "mtu": mtu})
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
             for end in (near, far):
@@ -184,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     requests: list[Mapping[str, Any]] = json.load(sys.stdin)
     answer: dict[str, Any] = {"done": True}
     try:
-        enter(int(pid), NODE)
+        enter(int(pid), POD)
         wiring = Wiring()
         for request in requests:
             handler: Callable[..., None] = getattr(wiring, f"do_{request['do']}")

@@ -7,25 +7,21 @@ follow from it. Its ID is claimed anew with every start of its life, and is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from ipaddress import IPv4Network
 from typing import Any
 
 from pydantic import ValidationError
 
 from contivpp_ipam.config import IpamConfig
 from contivpp_ipam.subnets import ClusterSubnets, NodeIdError, NodeSubnets
+from contivpp_sandbox.rigs.base import DEFAULT_UNDERLAY
+from contivpp_sandbox.rigs.layout import MOST_NODES, free_id, management_address
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.vpp import Dataplane
 
-__all__ = ["DEFAULT_MTU", "MANAGEMENT", "MOST_NODES", "Layout", "NodePlace"]
-
-MANAGEMENT = IPv4Network("10.200.0.0/24")
-"""Where hosts have their management addresses."""
-MOST_NODES = 64
-DEFAULT_MTU = 1500
+__all__ = ["Inventory", "NodePlace"]
 
 _FILE = "cluster.json"
 
@@ -41,27 +37,29 @@ class NodePlace:
     @property
     def management(self) -> str:
         """The host's management address."""
-        return str(MANAGEMENT[self.position])
+        return management_address(self.position)
 
 
 @dataclass
-class Layout:
+class Inventory:
     """The whole; `config` are settings for every agent, `mtu` is that of the underlay in bytes."""
 
     dataplane: Dataplane
-    mtu: int = DEFAULT_MTU
+    mtu: int = DEFAULT_UNDERLAY.mtu
     config: Mapping[str, Any] = field(default_factory=dict)
     nodes: dict[str, NodePlace] = field(default_factory=dict)
+    broken: dict[str, float] = field(default_factory=dict)
+    """Nodes that lose packets, in percent; with 100 they are cut off."""
     up: bool = False
 
     @classmethod
-    def load(cls, directory: Directory) -> Layout:
+    def load(cls, directory: Directory) -> Inventory:
         """Return what `up` has stored; raise SandboxError where there is nothing."""
         found = directory.read(_FILE)
         if not isinstance(found, dict):
             raise SandboxError(f"{directory}: there is no sandbox that is up: 'contivpp sandbox up' makes one")
         nodes = {each["name"]: NodePlace(**each) for each in found["nodes"]}
-        return cls(found["dataplane"], found["mtu"], found["config"], nodes, found["up"])
+        return cls(found["dataplane"], found["mtu"], found["config"], nodes, found["broken"], found["up"])
 
     @staticmethod
     def is_up(directory: Directory) -> bool:
@@ -86,8 +84,7 @@ class Layout:
             if len(self.nodes) >= MOST_NODES:
                 raise SandboxError(f"node {name}: a sandbox has {MOST_NODES} nodes at most")
             place = self.nodes[name] = NodePlace(name, len(self.nodes) + 1)
-        taken = {each.node_id for each in self.nodes.values()}
-        place.node_id = place.node_id or next(number for number in range(1, MOST_NODES + 1) if number not in taken)
+        place.node_id = place.node_id or free_id({each.node_id for each in self.members})
         return place
 
     def member(self, name: str) -> NodePlace:
@@ -113,10 +110,10 @@ class Layout:
         except NodeIdError:
             return None
 
-    def host_addresses(self, names: Sequence[NodePlace]) -> dict[str, str]:
+    def host_addresses(self) -> dict[str, str]:
         """Return whose each address of the hosts is, as `node:NAME`."""
         found = {}
-        for place in names:
+        for place in self.members:
             found[place.management] = f"node:{place.name}"
             if subnets := self.node_subnets(place):
                 found[str(subnets.vpp_host_linux.ip)] = f"node:{place.name}"

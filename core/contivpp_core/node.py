@@ -8,8 +8,6 @@ themselves. `ClusterNode` is every node of the cluster, this one too, as it publ
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from contivpp_core.records import AnyTable, Record, Table
 
 __all__ = [
@@ -17,14 +15,15 @@ __all__ = [
     "HOST_ADDRESS",
     "HOST_ROUTE",
     "NETWORK_INTERFACE",
+    "NODE_CLAIM",
     "NODE_CONFIG",
     "NODE_SUBNETS",
     "TABLES",
     "ClusterNode",
-    "ClusterSubnets",
     "HostAddress",
     "HostRoute",
     "NetworkInterface",
+    "NodeClaim",
     "NodeConfig",
     "NodeSubnets",
 ]
@@ -37,22 +36,12 @@ class NodeConfig(Record, frozen=True, kw_only=True):
     node_id: int
 
 
-class ClusterSubnets(NamedTuple):
-    """The networks that all nodes' subnets are parts of, as text."""
-
-    pods: str
-    vpp_host: str
-    vxlan: str
-    service: str
-    nodes: str = ""
-    """Where VPP's addresses are; empty where they come from elsewhere."""
-
-
 class NodeSubnets(Record, frozen=True, kw_only=True):
     """The subnets and addresses of a node, as text; lengths are in the subnets.
 
     `vpp_host_vpp` and `vpp_host_linux` are the two ends of the link between VPP and the host. `node_address` is empty
-    where it comes from elsewhere (DHCP), `nat_loopback` is the address that hairpinned connections come from.
+    where it comes from elsewhere (DHCP), `nat_loopback` is the address that hairpinned connections come from. The
+    networks are the cluster's: every node's pod subnet is a part of `pod_network`, and so on.
     """
 
     name: str
@@ -64,6 +53,10 @@ class NodeSubnets(Record, frozen=True, kw_only=True):
     vpp_host_linux: str
     node_address: str = ""
     vxlan_address: str = ""
+    pod_network: str = ""
+    vpp_host_network: str = ""
+    service_network: str = ""
+    default_gateway: str = ""
 
 
 class NetworkInterface(Record, frozen=True, kw_only=True):
@@ -106,6 +99,13 @@ class ClusterNode(Record, frozen=True, kw_only=True):
     management_addresses: tuple[str, ...] = ()
 
 
+class NodeClaim(Record, frozen=True, kw_only=True):
+    """A node ID, and the node that has claimed it in the cluster's store."""
+
+    node_id: int
+    name: str
+
+
 NODE_CONFIG = Table("NodeConfig", NodeConfig, key=lambda record: record.name)
 NODE_SUBNETS = Table("NodeSubnets", NodeSubnets, key=lambda record: record.name, derived=True)
 NETWORK_INTERFACE = Table("NetworkInterface", NetworkInterface, key=lambda record: record.name)
@@ -125,5 +125,19 @@ CLUSTER_NODE = Table(
         "address": lambda record: tuple(address.partition("/")[0] for address in record.vpp_addresses),
     },
 )
-TABLES: tuple[AnyTable, ...] = (NODE_CONFIG, NODE_SUBNETS, NETWORK_INTERFACE, HOST_ADDRESS, HOST_ROUTE, CLUSTER_NODE)
+NODE_CLAIM = Table(
+    "NodeClaim",
+    NodeClaim,
+    key=lambda record: str(record.node_id),
+    indexes={"name": lambda record: (record.name,)},
+)
+TABLES: tuple[AnyTable, ...] = (
+    NODE_CONFIG,
+    NODE_SUBNETS,
+    NETWORK_INTERFACE,
+    HOST_ADDRESS,
+    HOST_ROUTE,
+    CLUSTER_NODE,
+    NODE_CLAIM,
+)
 """Every agent has these tables."""

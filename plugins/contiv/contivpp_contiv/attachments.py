@@ -17,11 +17,13 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Literal
 
+import msgspec
+
 from contivpp_contiv.cni.request import CniRequest, ErrorCode
 from contivpp_contiv.config import ContivConfig
 from contivpp_contiv.locks import KeyedLocks
+from contivpp_contiv.pods import pod_items
 from contivpp_contiv.records import DECODER, ENCODER, LOCAL_POD, LocalPod, attachment_key
-from contivpp_contiv.renderers import pod_items
 from contivpp_core.agent import Agent
 from contivpp_core.errors import NotReady, RequestError
 from contivpp_core.events import AddressReply, AddressRequest, PodUnwired, PodWired
@@ -62,7 +64,8 @@ class Attachments:
     async def start(self) -> None:
         """Take over what the ledger holds: attachments, and tombstones whose items may still be there."""
         ledger = self._agent.ledger
-        pods = [DECODER.decode(value) for value in ledger.items(PODS).values()]
+        stored = [DECODER.decode(value) for value in ledger.items(PODS).values()]
+        pods = [msgspec.structs.replace(pod, mtu=self._config.pod_mtu) for pod in stored]  # it follows the underlay
         self._af_packet = {pod.key for pod in pods if pod.wiring == "afpacket"}
         writes: list[Write] = [*(Put(LOCAL_POD.name, pod) for pod in pods), Ready(LOCAL_POD.name)]
         await self._agent.controller.write("pods of the ledger", writes)
@@ -200,7 +203,7 @@ class Attachments:
             address=reply.address,
             gateway=reply.gateway,
             wiring=wiring,
-            mtu=self._config.mtu,
+            mtu=self._config.pod_mtu,
             vrf=self._config.pod_vrf_id,
         )
         try:

@@ -6,11 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contivpp_core.config import Section
 
-__all__ = ["ContivConfig"]
+__all__ = ["VXLAN_OVERHEAD", "ContivConfig"]
+
+VXLAN_OVERHEAD = 50
+"""What VXLAN adds to an IPv4 packet: Ethernet 14, VXLAN 8, UDP 8, IPv4 20 bytes (RFC 7348, figure 1)."""
 
 
 class ContivConfig(Section):
@@ -18,15 +21,46 @@ class ContivConfig(Section):
 
     cni_socket: Path = Path("/run/contivpp/cni.sock")
     """Where the CNI executable finds the agent."""
-    node_id: int = Field(default=1, ge=1, alias="nodeID")
-    """The node's ID, from which its subnets follow."""
+    node_id: int | None = Field(default=None, ge=1, alias="nodeID")
+    """The node's ID, from which its subnets follow; without one, it is the ID that the cluster's store gives it."""
+    main_interface: str = ""
+    """VPP's name of the NIC that reaches the other nodes; empty: the first that VPP has, else a loopback."""
+    node_to_node_transport: Literal["vxlan", "nooverlay"] = "vxlan"
+    """How packets go to other nodes; without the overlay all nodes must be on one link."""
+    vxlan_vni: int = Field(default=10, ge=1, lt=1 << 24, alias="vxlanVNI")
+    """The overlay's network identifier (RFC 7348)."""
+    host_interconnect: Literal["auto", "tap", "veth"] = "auto"
+    """How VPP reaches the host's stack; `auto` is a TAP where VPP can make one, else AF_PACKET over a veth pair."""
+    route_service_cidr_to_vpp: bool = Field(default=False, alias="routeServiceCIDRToVPP")
+    """Whether the host sends packets to services into VPP."""
     pod_interface: Literal["auto", "tap", "afpacket"] = "auto"
     """How pods are connected; `auto` is a TAP where VPP can make one, else AF_PACKET over a veth pair."""
     pod_vrf_id: int = Field(default=0, ge=0, lt=0xFFFFFFFF, alias="podVRFID")
     """The VRF of pods. 0, which is everybody's, is needed for source NAT and node ports."""
-    mtu: int = Field(default=1450, ge=576, le=9216)
-    """The MTU of pods' interfaces, in bytes."""
-    af_packet_limit: int = Field(default=14, ge=0)
-    """How many pods may have AF_PACKET interfaces; 0: any number. VPP 26.06 hangs when 16 have packets at once."""
+    underlay_mtu: int = Field(default=1500, ge=626, le=9216, alias="underlayMTU")
+    """The largest IP packet, in bytes, that the network between the nodes carries."""
+    mtu: int | None = Field(default=None, ge=576, le=9216)
+    """The MTU of pods' interfaces, in bytes; without it: what the underlay carries, less the encapsulation."""
+    af_packet_limit: int = Field(default=13, ge=0)
+    """How many pods may have AF_PACKET interfaces; 0: any number. VPP 26.06 hangs when 16 have packets at once, and
+    the NIC and the link to the host may be two more."""
     add_deadline_seconds: float = Field(default=100.0, gt=0, le=109)
     """How long an ADD may take; below the 110 s of the CNI executable and the 120 s of the kubelet."""
+
+    @property
+    def pod_mtu(self) -> int:
+        """The MTU of pods in force."""
+        return self._largest_mtu if self.mtu is None else self.mtu
+
+    @property
+    def _largest_mtu(self) -> int:
+        return self.underlay_mtu - (VXLAN_OVERHEAD if self.node_to_node_transport == "vxlan" else 0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> ContivConfig:
+        if self.pod_mtu > self._largest_mtu:
+            raise ValueError(
+                f"mtu {self.mtu} is more than the {self._largest_mtu} bytes that underlayMTU {self.underlay_mtu} "
+                "leaves to pods: packets between nodes would be lost; lower it, or raise underlayMTU if the network can"
+            )
+        return self

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and MAC addresses of pods' interfaces: pure functions of container ID and interface name.
+"""Names and MAC addresses: pure functions of container ID and interface name, or of the node's ID.
 
 They are the same after every restart, so whatever is found can be told apart, and a pod keeps its MAC when VPP is
 started anew.
@@ -9,10 +9,36 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-__all__ = ["GATEWAY_INTERFACE", "host_link", "pod_mac", "vpp_interface", "vpp_mac"]
+__all__ = [
+    "BVI_INTERFACE",
+    "GATEWAY_INTERFACE",
+    "HOST_INTERFACE",
+    "HOST_PEER_LINK",
+    "HOST_SIDE_LINK",
+    "LOOPBACK_UPLINK",
+    "UPLINK_INTERFACE",
+    "bvi_mac",
+    "host_interface_mac",
+    "host_link",
+    "pod_mac",
+    "vpp_interface",
+    "vpp_mac",
+]
 
 GATEWAY_INTERFACE = "podGwLoop"
 """The loopback that holds the gateway address of the node's pods."""
+UPLINK_INTERFACE = "uplink"
+"""The NIC that reaches the other nodes."""
+LOOPBACK_UPLINK = "loopbackNIC"
+"""The loopback that has the node's address where VPP has no NIC."""
+BVI_INTERFACE = "vxlanBVI"
+"""The loopback by which the node takes part in the overlay's bridge domain."""
+HOST_INTERFACE = "tap-vpp2"
+"""VPP's end of the link to the host's stack, whatever it is made of."""
+HOST_SIDE_LINK = "vpp1"
+"""The host's end of that link."""
+HOST_PEER_LINK = "vpp2"
+"""The end of the veth pair that VPP reads from, where the link is one."""
 
 LINK_NAME_BYTES = 15  # IFNAMSIZ - 1
 
@@ -53,3 +79,17 @@ def vpp_mac(container_id: str, interface: str) -> str:
 
 def _mac(value: int) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0xFE, *value.to_bytes(4, "little")))
+
+
+def bvi_mac(node_id: int) -> str:
+    """Return the MAC by which a node is known in the overlay: 12:2b, then the node's ID."""
+    return _node_mac(0x12, 0x2B, node_id)
+
+
+def host_interface_mac(node_id: int) -> str:
+    """Return the MAC of VPP's end of the link to the host: 36:3c, then the node's ID."""
+    return _node_mac(0x36, 0x3C, node_id)  # the original's 34:3c is not a local address (IEEE 802)
+
+
+def _node_mac(first: int, second: int, node_id: int) -> str:
+    return ":".join(f"{byte:02x}" for byte in (first, second, *node_id.to_bytes(4, "big")))

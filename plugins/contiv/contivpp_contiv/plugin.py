@@ -12,17 +12,25 @@ from contivpp_contiv.cni.request import CniRequest, ErrorCode, parse_request, ve
 from contivpp_contiv.cni.result import add_result, error_result
 from contivpp_contiv.cni.server import CniServer
 from contivpp_contiv.config import ContivConfig
-from contivpp_contiv.records import LOCAL_POD, POD_INTERFACE
-from contivpp_contiv.renderers import NodeRenderer, PodRenderer
+from contivpp_contiv.mesh import OverlayRenderer, PeerRenderer, PeersRenderer
+from contivpp_contiv.node import (
+    GatewayRenderer,
+    HostAddressRenderer,
+    HostLinkRenderer,
+    HostRouteRenderer,
+    OwnNodeRenderer,
+    UplinkRenderer,
+)
+from contivpp_contiv.pods import PodRenderer
+from contivpp_contiv.records import TABLES
+from contivpp_contiv.registry import Registry
 from contivpp_core.agent import Agent
 from contivpp_core.config import ConfigSection
 from contivpp_core.errors import RequestError
 from contivpp_core.ledger import LedgerError
-from contivpp_core.node import NODE_CONFIG, NodeConfig
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Renderer
-from contivpp_core.state import Put, Ready
 
 __all__ = ["ContivPlugin", "plugin"]
 
@@ -40,6 +48,7 @@ class ContivPlugin(Plugin):
     def __init__(self, *, serve: bool = True) -> None:
         self._serve = serve
         self._attachments: Attachments | None = None
+        self._registry: Registry | None = None
         self._server: CniServer | None = None
 
     # --- contributions
@@ -51,21 +60,33 @@ class ContivPlugin(Plugin):
 
     @hookimpl
     def tables(self) -> list[AnyTable]:
-        """Contribute the tables of pods' interfaces."""
-        return [LOCAL_POD, POD_INTERFACE]
+        """Contribute the tables of pods' interfaces, and of what connects the node."""
+        return list(TABLES)
 
     @hookimpl
     def renderers(self, agent: Agent) -> list[Renderer]:
-        """Contribute the renderers of the node and of its pods."""
-        return [NodeRenderer(pod_vrf=_config(agent).pod_vrf_id), PodRenderer()]
+        """Contribute the renderers of the node, of its pods, and of the ways to other nodes."""
+        config, name = _config(agent), agent.node_name
+        return [
+            GatewayRenderer(config),
+            UplinkRenderer(config),
+            HostLinkRenderer(config),
+            HostAddressRenderer(name),
+            HostRouteRenderer(name),
+            OwnNodeRenderer(),
+            PeersRenderer(name, config),
+            OverlayRenderer(config),
+            PeerRenderer(name, config),
+            PodRenderer(),
+        ]
 
     # --- life
 
     async def start(self, agent: Agent) -> None:
         """Tell who this node is, take over the pods of the ledger, and open the CNI socket."""
         config = _config(agent)
-        node = NodeConfig(name=agent.node_name, node_id=config.node_id)
-        await agent.controller.write("configuration", [Put(NODE_CONFIG.name, node), Ready(NODE_CONFIG.name)])
+        self._registry = Registry(agent, config)
+        await self._registry.start()
         self._attachments = Attachments(agent, config)
         await self._attachments.start()
         if self._serve:
@@ -79,6 +100,14 @@ class ContivPlugin(Plugin):
             self._server = None
         if self._attachments is not None:
             await self._attachments.stop()
+        if self._registry is not None:
+            await self._registry.stop()
+
+    @hookimpl
+    async def vpp_connected(self) -> None:
+        """VPP may be another one: see how it can be linked with the host."""
+        if self._registry is not None:
+            await self._registry.choose_host_link()
 
     # --- CNI
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of pods' interfaces.
+"""Records of pods' interfaces, and of what connects the node with the others.
 
 A `LocalPod` is one attachment: a sandbox's interface, with every choice that was made for it. It is keyed by
 container ID and interface name, because a pod's name is used again by its successor while the old sandbox is still
@@ -13,9 +13,26 @@ from typing import Literal
 import msgspec
 
 from contivpp_core.namespaces import Namespace
-from contivpp_core.records import Record, Table
+from contivpp_core.node import ClusterNode
+from contivpp_core.records import AnyTable, Record, Table
 
-__all__ = ["LOCAL_POD", "POD_INTERFACE", "LocalPod", "PodInterface", "attachment_key"]
+__all__ = [
+    "FAULT",
+    "HOST_LINK",
+    "LOCAL_POD",
+    "OWN_NODE",
+    "PEER",
+    "POD_INTERFACE",
+    "TABLES",
+    "UPLINK",
+    "Fault",
+    "HostLink",
+    "LocalPod",
+    "Peer",
+    "PodInterface",
+    "Uplink",
+    "attachment_key",
+]
 
 
 def attachment_key(container_id: str, interface: str) -> str:
@@ -24,7 +41,7 @@ def attachment_key(container_id: str, interface: str) -> str:
 
 
 class LocalPod(Record, frozen=True, kw_only=True):
-    """A pod's interface on this node; everything here was chosen by its ADD and never changes."""
+    """A pod's interface on this node; everything but the MTU was chosen by its ADD and never changes."""
 
     container_id: str
     interface: str
@@ -73,6 +90,55 @@ POD_INTERFACE = Table(
     indexes={"pod": lambda record: (f"{record.namespace}/{record.pod}",)},
     namespace=lambda record: record.namespace,
 )
+
+class HostLink(Record, frozen=True, kw_only=True):
+    """How VPP and the host's stack are connected; chosen by what VPP can make."""
+
+    name: str
+    kind: Literal["tap", "veth"]
+
+
+class Uplink(Record, frozen=True, kw_only=True):
+    """The interface by which a node's VPP reaches the other nodes: its logical name, and VPP's address on it.
+
+    `device` is VPP's name of the NIC; empty for the loopback that stands in where there is none. `address` has a prefix
+    length, `gateway` may be empty.
+    """
+
+    name: str
+    interface: str
+    device: str
+    address: str
+    gateway: str = ""
+
+
+class Peer(Record, frozen=True, kw_only=True):
+    """Another node that this one is connected with, and where: addresses without prefix length."""
+
+    name: str
+    node_id: int
+    vpp_address: str
+    management_addresses: tuple[str, ...] = ()
+
+
+class Fault(Record, frozen=True, kw_only=True):
+    """Something of the cluster's or the host's configuration that cannot work, and why; all else goes on.
+
+    `subject` says what it is about: `node NAME`, `route DESTINATION`, `address ADDRESS`, `uplink`.
+    """
+
+    subject: str
+    reason: str
+
+
+HOST_LINK = Table("HostLink", HostLink, key=lambda record: record.name)
+UPLINK = Table("Uplink", Uplink, key=lambda record: record.name, derived=True)
+PEER = Table("Peer", Peer, key=lambda record: record.name, derived=True)
+OWN_NODE = Table("OwnNode", ClusterNode, key=lambda record: record.name, derived=True)
+"""This node as it is to be published."""
+FAULT = Table("Fault", Fault, key=lambda record: record.subject, derived=True)
+TABLES: tuple[AnyTable, ...] = (LOCAL_POD, POD_INTERFACE, HOST_LINK, UPLINK, PEER, OWN_NODE, FAULT)
+"""The tables of this plugin."""
 
 ENCODER = msgspec.json.Encoder()
 DECODER = msgspec.json.Decoder(LocalPod)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from .cli_l2 import show_bridge_domain, show_l2fib, show_vxlan_tunnel
 from .cli_show import (
     CliError,
     interface_named,
@@ -201,6 +202,7 @@ COMMANDS: dict[str, Command] = {
     "show interface address": show_interface_address,
     "show hardware-interfaces": show_hardware_interfaces, "show ip fib": show_ip_fib,
     "show ip neighbors": show_ip_neighbors, "show errors": show_errors,
+    "show bridge-domain": show_bridge_domain, "show l2fib": show_l2fib, "show vxlan tunnel": show_vxlan_tunnel,
     "clear interfaces": clear_interfaces, "clear errors": clear_errors,
     "set interface state": set_interface_state, "ip route": ip_route, "ping": ping, "api trace": api_trace,
     "help": show_help, "?": show_help,

@@ -29,10 +29,13 @@ def interface_named(vpp: Vpp, name: str) -> Interface:
 
 
 def _chosen(vpp: Vpp, words: list[str]) -> list[Interface]:
-    """The interfaces that were named, or all by name."""
+    """The interfaces that were named, or all by the name of the hardware."""
     if words:
         return [interface_named(vpp, name) for name in words]
-    return sorted(vpp.dataplane.interfaces, key=lambda each: each.name)
+    return sorted(
+        vpp.dataplane.interfaces,
+        key=lambda each: (each.sub.parent.name if each.sub is not None else each.name, each.sw_if_index),
+    )
 
 
 def _text(lines: list[str]) -> str:

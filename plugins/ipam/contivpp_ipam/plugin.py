@@ -18,7 +18,7 @@ from contivpp_core.config import ConfigSection
 from contivpp_core.errors import AddressExhausted, NotReady, RequestError
 from contivpp_core.events import AddressReply, AddressRequest
 from contivpp_core.ledger import LedgerWrite
-from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS
+from contivpp_core.node import CLUSTER_NODE, NODE_CONFIG, NODE_SUBNETS
 from contivpp_core.node import NodeSubnets as NodeSubnetsRecord
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.renderers import Renderer, View
@@ -36,7 +36,7 @@ ADDRESS = "address/"
 
 
 class SubnetsRenderer:
-    """NodeConfig -> NodeSubnets: pure arithmetic."""
+    """NodeConfig -> NodeSubnets of this node."""
 
     name = "ipam-subnets"
     table = NODE_CONFIG.name
@@ -50,18 +50,48 @@ class SubnetsRenderer:
     def render(self, view: View, key: str) -> Iterable[NodeSubnetsRecord]:
         """Return the subnets of the node; an ID out of range is an error that names the subnet."""
         node = view.get(self.table, key)
-        own = self._subnets.for_node(node.node_id)
-        yield NodeSubnetsRecord(
-            name=node.name,
-            pod_subnet=str(own.pod_subnet),
-            pod_gateway=str(own.pod_gateway),
-            nat_loopback=str(own.nat_loopback),
-            vpp_host_subnet=str(own.vpp_host_subnet),
-            vpp_host_vpp=str(own.vpp_host_vpp),
-            vpp_host_linux=str(own.vpp_host_linux),
-            node_address=str(own.node_address) if own.node_address is not None else "",
-            vxlan_address=str(own.vxlan_address) if own.vxlan_address is not None else "",
-        )
+        yield _record(self._subnets, node.name, node.node_id)
+
+
+class ClusterSubnetsRenderer:
+    """ClusterNode -> NodeSubnets of the other nodes.
+
+    A node whose ID is out of range has none: whoever needs them says so of this node, and the others are as they were.
+    """
+
+    name = "ipam-cluster-subnets"
+    table = CLUSTER_NODE.name
+    reads = frozenset({NODE_CONFIG.name})
+    produces: frozenset[str] = frozenset()
+    derives = frozenset({NODE_SUBNETS.name})
+
+    def __init__(self, subnets: ClusterSubnets) -> None:
+        self._subnets = subnets
+
+    def render(self, view: View, key: str) -> Iterable[NodeSubnetsRecord]:
+        """Return the subnets of another node."""
+        node = view.get(self.table, key)
+        if view.get(NODE_CONFIG.name, key) is None and 1 <= node.node_id <= self._subnets.largest_node_id:
+            yield _record(self._subnets, node.name, node.node_id)
+
+
+def _record(subnets: ClusterSubnets, name: str, node_id: int) -> NodeSubnetsRecord:
+    own = subnets.for_node(node_id)
+    return NodeSubnetsRecord(
+        name=name,
+        pod_subnet=str(own.pod_subnet),
+        pod_gateway=str(own.pod_gateway),
+        nat_loopback=str(own.nat_loopback),
+        vpp_host_subnet=str(own.vpp_host_subnet),
+        vpp_host_vpp=str(own.vpp_host_vpp),
+        vpp_host_linux=str(own.vpp_host_linux),
+        node_address=str(own.node_address) if own.node_address is not None else "",
+        vxlan_address=str(own.vxlan_address),
+        pod_network=str(subnets.pods),
+        vpp_host_network=str(subnets.vpp_host),
+        service_network=str(subnets.service),
+        default_gateway=str(subnets.default_gateway or ""),
+    )
 
 
 class IpamPlugin(Plugin):
@@ -80,8 +110,9 @@ class IpamPlugin(Plugin):
 
     @hookimpl
     def renderers(self, agent: Agent) -> list[Renderer]:
-        """Contribute the renderer of subnets."""
-        return [SubnetsRenderer(agent.config.section("ipam", IpamConfig).subnets())]
+        """Contribute the renderers of subnets."""
+        subnets = agent.config.section("ipam", IpamConfig).subnets()
+        return [SubnetsRenderer(subnets), ClusterSubnetsRenderer(subnets)]
 
     @hookimpl
     def allocate_address(self, agent: Agent, request: AddressRequest) -> AddressReply:

@@ -16,6 +16,7 @@ from msgspec.structs import force_setattr
 
 from contivpp_core.items import Item
 from contivpp_core.namespaces import Namespace
+from contivpp_vpp.l2_items import BridgeDomain, BridgeMember, L2FibEntry, VxlanTunnel
 from contivpp_vpp.values import (
     canonical_address,
     canonical_interface_address,
@@ -27,19 +28,25 @@ from contivpp_vpp.values import (
 __all__ = [
     "Address",
     "AfPacket",
+    "BridgeDomain",
+    "BridgeMember",
     "InterfaceVrf",
+    "L2FibEntry",
     "LinkUp",
     "Loopback",
     "Mac",
     "Mtu",
     "Neighbour",
+    "NeighbourSettings",
     "Path",
     "PhysicalInterface",
     "Route",
+    "SubInterface",
     "Tag",
     "Tap",
     "Unnumbered",
     "VrfTable",
+    "VxlanTunnel",
     "interface_key",
 ]
 
@@ -124,6 +131,24 @@ class PhysicalInterface(Item, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"vpp/physical/{self.name}"
+
+
+class SubInterface(Item, frozen=True, kw_only=True):
+    """The frames of `parent` with exactly one 802.1Q tag, `vlan`, as an interface of their own."""
+
+    kind: ClassVar[str] = "vpp/sub-interface"
+    name: str
+    parent: str
+    vlan: int
+
+    def __post_init__(self) -> None:
+        checked_name(self.name)
+        if not 1 <= self.vlan <= 4094:
+            raise ValueError(f"sub-interface {self.name}: VLAN {self.vlan} is not between 1 and 4094 (IEEE 802.1Q)")
+
+    @property
+    def key(self) -> str:
+        return f"vpp/sub-interface/{self.name}"
 
 
 # --- what is set on an interface
@@ -256,6 +281,24 @@ class Neighbour(Item, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"vpp/neighbour/{self.interface}/{self.address}"
+
+
+class NeighbourSettings(Item, frozen=True, kw_only=True):
+    """What VPP does with the neighbours of a family that it learned; deletion restores VPP's own settings.
+
+    At most `max_number` are kept (0: any number); with `recycle` the oldest makes room for a new one. One that was not
+    used for `max_age_seconds` is asked for again, and forgotten without an answer (0: never).
+    """
+
+    kind: ClassVar[str] = "vpp/neighbour-settings"
+    family: Literal["ip4", "ip6"]
+    max_number: int = 50_000
+    max_age_seconds: int = 0
+    recycle: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"vpp/neighbour-settings/{self.family}"
 
 
 # --- tables and routes

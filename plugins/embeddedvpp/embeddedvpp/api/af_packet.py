@@ -38,7 +38,7 @@ def af_packet_delete(vpp: Vpp, request: Any, session: ApiSession) -> None:
 
 def af_packet_dump(vpp: Vpp, request: Any, session: ApiSession) -> Iterator[Fields]:
     """All of them."""
-    found = [i for i in vpp.dataplane.interfaces if i.device_class == "af-packet"]
+    found = [i for i in vpp.dataplane.interfaces if i.device_class == "af-packet" and i.sub is None]
     return ({"sw_if_index": i.sw_if_index, "host_if_name": i.host_if_name} for i in found)
 
 

@@ -15,13 +15,16 @@ from . import (
     af_packet,
     fib_sources,
     interfaces,
+    l2,
     loopbacks,
     memclnt,
     neighbors,
     routes,
     shell,
+    sub_interfaces,
     tables,
     taps,
+    vxlan,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Vpp", Any, "ApiSession"], Any]
 _MODULES = (
-    addresses, af_packet, fib_sources, interfaces, loopbacks, memclnt, neighbors, routes, shell, tables, taps,
+    addresses, af_packet, fib_sources, interfaces, l2, loopbacks, memclnt, neighbors, routes, shell,
+    sub_interfaces, tables, taps, vxlan,
 )  # fmt: skip
 HANDLERS: dict[str, Handler] = {name: found for module in _MODULES for name, found in module.HANDLERS.items()}

@@ -68,6 +68,7 @@ def ip_neighbor_config(vpp: Vpp, request: Any, session: ApiSession) -> None:
     if request.af == values.IP4:
         vpp.dataplane.neighbors.max_number = request.max_number
         vpp.dataplane.neighbors.max_age = request.max_age
+        vpp.dataplane.neighbors.recycle = request.recycle
 
 
 def ip_neighbor_config_get(vpp: Vpp, request: Any, session: ApiSession) -> Fields:

@@ -105,7 +105,7 @@ def _route(vpp: Vpp, table: FibTable, entry: FibEntry, *, with_source: bool) -> 
     fields: Fields = {
         "table_id": table.table_id, "stats_index": entry.stats_index,
         "prefix": values.prefix(_shown_address(vpp, table, entry), entry.length, table.version),
-        "paths": [_encode_path(path, table.version) for path in entry.paths],
+        "paths": [_encode_path(path, table.version) for path in table.shown_paths(entry)],
     }  # fmt: skip
     if with_source:
         return types()["ip_route_v2"](src=entry.source, **fields)

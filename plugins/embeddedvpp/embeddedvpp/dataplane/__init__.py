@@ -23,12 +23,16 @@ interface, reason, bytes; ``Graph.error_counts`` is ``show errors``. Ports bring
 What is counted where, answers, and what dumps hold were compared with VPP 26.06 on an AF_PACKET interface.
 ``tests/bench_forwarding.py`` measures packets a second and ping between two namespaces.
 
+Bridge domains (``bridge``, ``l2_nodes``), VXLAN tunnels (``vxlan``) and 802.1Q sub-interfaces (``sub_interfaces``)
+hang on the same graph: frames of a bridged interface go from ethernet-input to l2-input, and come back by the BVI.
+
 Not here yet, and refused or dropped with a counter of its own: IPv6 forwarding, fragmentation, reassembly,
-VLANs, multicast, bridge domains, more than one worker thread.
+multicast, more than one worker thread.
 """
 
 from .addresses import format_ip4, format_mac, ip4, random_mac
 from .afpacket import create_af_packet, delete_af_packet
+from .bridge import Feature, PortType
 from .errors import DataplaneError, Retval
 from .fib import API, CLI, Contribution, EntryFlag, FibEntry, FibSource, FibTable, Path, PathType
 from .graph import ErrorCount, Graph, Node, Packet
@@ -39,6 +43,7 @@ from .neighbors import Neighbor, NeighborEvent
 from .ports import MemoryPort, add_memory_interface, link
 from .reasons import Reason
 from .tap import TapConfig, TapFlag, create_tap, delete_tap
+from .vxlan import VxlanTunnel
 
 __all__ = [
     "API",
@@ -51,6 +56,7 @@ __all__ = [
     "EchoReply",
     "EntryFlag",
     "ErrorCount",
+    "Feature",
     "FibEntry",
     "FibSource",
     "FibTable",
@@ -64,10 +70,12 @@ __all__ = [
     "Packet",
     "Path",
     "PathType",
+    "PortType",
     "Reason",
     "Retval",
     "TapConfig",
     "TapFlag",
+    "VxlanTunnel",
     "add_memory_interface",
     "create_af_packet",
     "create_tap",

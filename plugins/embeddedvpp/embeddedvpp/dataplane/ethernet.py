@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ends of the graph: ethernet-input makes packets of frames, interface-output frames of packets.
 
-Frames on an interface that is down, for another MAC address, with a VLAN tag or of an unknown type end
-here, and so do IPv6 packets: no interface has IPv6 enabled.
+Frames on an interface that is down, for another MAC address, with a VLAN tag that no sub-interface takes or of an
+unknown type end here, and so do IPv6 packets: no interface has IPv6 enabled. Frames on an interface in a bridge
+domain go to ``l2_nodes``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import reasons
 from .graph import Packet
+from .sub_interfaces import sub_interface
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -40,6 +42,9 @@ class Ethernet:
             return
         counters.rx_packets += len(frames)
         counters.rx_bytes += sum(map(len, frames))
+        if interface.l2 is not None:
+            graph.layer2.receive(interface, frames)
+            return
         self.node.calls += 1
         self.node.packets += len(frames)
         mac, promiscuous = interface.mac, interface.promiscuous
@@ -55,7 +60,7 @@ class Ethernet:
         if len(frame) < HEADER:
             self._drop(interface, reasons.ETHERNET_RUNT, frame)
         elif kind in _VLAN:
-            self._drop(interface, reasons.ETHERNET_UNKNOWN_VLAN, frame)
+            self._tagged(interface, frame)
         elif frame[:6] != interface.mac and not frame[0] & 1 and not interface.promiscuous:
             self._drop(interface, reasons.ETHERNET_MAC_MISMATCH, frame)
         elif kind == ARP:
@@ -68,6 +73,18 @@ class Ethernet:
         else:
             interface.counters.punt += kind >= b"\x06\x00"
             self._drop(interface, reasons.ETHERNET_UNKNOWN_TYPE, frame)
+
+    def _tagged(self, interface: Interface, frame: bytes) -> None:
+        """To the sub-interface that takes exactly this tag, without the tag unless it is bridged."""
+        found = sub_interface(interface, frame)
+        if found is None:
+            self._drop(interface, reasons.ETHERNET_UNKNOWN_VLAN, frame)
+        elif not found.admin_up:
+            self._drop(found, reasons.ETHERNET_SUB_DOWN, frame)
+        elif found.l2 is not None:
+            self.receive(found, [frame])
+        else:
+            self.receive(found, [frame[:12] + frame[16:]])
 
     def _drop(self, interface: Interface, reason: Reason, frame: bytes) -> None:
         self.graph.count("ethernet-input", reason)

@@ -275,6 +275,21 @@ class FibTable:
         entry.contributions[ADJACENCY] = Contribution(tuple(paths), EntryFlag.ATTACHED, active)
         self._sort(entry)
 
+    def track(self, address: int) -> None:
+        """An entry for a host that somebody (a tunnel) sends to, which forwards as the prefix that covers it does."""
+        entry = self._entry(address, 32)
+        entry.contributions[RECURSIVE_RESOLUTION] = Contribution(DROP_PATHS, active=False)
+        self._sort(entry)
+
+    def shown_paths(self, entry: FibEntry) -> tuple[Path, ...]:
+        """The paths of an entry for dumps: a tracked host has those of its cover, or is itself the next hop."""
+        if entry.source != RECURSIVE_RESOLUTION:
+            return entry.paths
+        cover = self.lookup(entry.address, 31)
+        if cover.flags & (EntryFlag.ATTACHED | EntryFlag.CONNECTED):
+            return (Path(next_hop=entry.address, sw_if_index=cover.paths[0].sw_if_index),)
+        return cover.paths
+
     def path_add(
         self, address: int, length: int, source: int, paths: Iterable[Path], flags: EntryFlag = EntryFlag.NONE
     ) -> FibEntry:

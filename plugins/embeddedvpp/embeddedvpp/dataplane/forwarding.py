@@ -215,7 +215,7 @@ def checksum(data: bytes | bytearray) -> int:
         data = bytes(data) + b"\0"
     # 2**16 is 1 modulo 65535, so the ones' complement sum is the remainder of the whole number.
     rest = int.from_bytes(data, "big") % 0xFFFF
-    return (0xFFFF - rest) & 0xFFFF if any(data) else 0xFFFF
+    return 0xFFFF - rest if rest or not any(data) else 0
 
 
 IP4_HEADER = struct.Struct("!BBHHHBBHII")

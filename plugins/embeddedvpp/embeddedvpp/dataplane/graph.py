@@ -35,7 +35,11 @@ ARC_ORDER: dict[str, list[str]] = {
 
 
 class Packet:
-    """A packet on its way: data from the IPv4 (or ARP) header on, and what nodes found out about it."""
+    """A packet on its way, and what nodes found out about it.
+
+    Its data begins at the IPv4 (or ARP) header; in the nodes of layer 2 it is the whole frame, with the features
+    that are left for it, the split horizon group it came from, and whether layer 3 sent it.
+    """
 
     __slots__ = (
         "action",
@@ -43,9 +47,12 @@ class Packet:
         "data",
         "destination",
         "ethernet",
+        "features",
+        "from_bvi",
         "local",
         "position",
         "rx",
+        "shg",
         "source",
         "tx",
     )
@@ -57,6 +64,9 @@ class Packet:
     position: int
     source: int
     destination: int
+    features: int
+    shg: int
+    from_bvi: bool
 
     def __init__(self, data: bytearray, ethernet: bytes, rx: Interface) -> None:
         self.data = data
@@ -92,7 +102,11 @@ class Graph:
         from .arp import Arp  # noqa: PLC0415 - these need the classes above
         from .ethernet import Ethernet  # noqa: PLC0415
         from .icmp import Icmp  # noqa: PLC0415
+        from .ip4_frag import Fragmentation  # noqa: PLC0415
         from .ip4_nodes import Ip4  # noqa: PLC0415
+        from .l2_nodes import Layer2  # noqa: PLC0415
+        from .reassembly import Reassembly  # noqa: PLC0415
+        from .vxlan import Vxlan  # noqa: PLC0415
 
         self.dataplane = dataplane
         self.nodes: dict[str, Node] = {}
@@ -104,8 +118,13 @@ class Graph:
         self._running = False
         self.ethernet = Ethernet(self)
         self.ip4 = Ip4(self)
+        self.fragmentation = Fragmentation(self)
+        self.reassembly = Reassembly(self)
         self.icmp = Icmp(self)
         self.arp = Arp(self)
+        self.udp_ports: dict[int, Node] = {}  # who takes what is for us
+        self.layer2 = Layer2(self)
+        self.vxlan = Vxlan(self)
 
     # -- building -----------------------------------------------------------------------------------
 
@@ -165,7 +184,7 @@ class Graph:
                 busy = self._dispatch()
                 if not busy and self.output:
                     self._transmit()
-                    busy = bool(self._input)
+                    busy = bool(self._input or self.output)
         finally:
             self._running = False
 

@@ -11,18 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING
 
 from .errors import DataplaneError, Retval
 
 if TYPE_CHECKING:
+    from .bridge import L2Port
     from .fib import FibTable
     from .graph import Node
     from .ports import Port
+    from .sub_interfaces import SubInterface
 
 INVALID_INDEX = 0xFFFFFFFF
 DEFAULT_MTU = 9000
+
+
+class FloodClass(IntEnum):
+    """Whether a bridge domain floods to an interface; the order is VPP's of members."""
+
+    BVI = 0
+    NORMAL = 1
+    TUNNEL = 2
+    NONE = 3
 
 
 class InterfaceEvent(Enum):
@@ -79,12 +90,18 @@ class Interface:
     port: Port | None = None
     host_if_name: str = ""  # the Linux interface of af-packet and tap
     arcs: dict[str, tuple[Node, ...]] = field(default_factory=dict)  # enabled features by arc
+    l2: L2Port | None = None  # in a bridge domain, not in layer 3
+    flood_class: FloodClass = FloodClass.NORMAL
+    output_node: Node | None = None  # where l2-output sends frames, if not to the port
+    sub: SubInterface | None = None  # what it is on its parent
+    subs: dict[int, Interface] = field(default_factory=dict)  # by VPP's id of a sub-interface
     details: object = None  # whatever the creator wants to keep with it (the parameters of a TAP)
 
     @property
     def flags(self) -> int:
         """VPP's IF_STATUS flags: admin up 1, link up 2."""
-        return (1 if self.admin_up else 0) | (2 if self.link_up else 0)
+        link_up = self.link_up if self.sub is None else self.sub.parent.link_up
+        return (1 if self.admin_up else 0) | (2 if link_up else 0)
 
     @property
     def is_up(self) -> bool:
@@ -93,8 +110,8 @@ class Interface:
 
     @property
     def ip4_mtu(self) -> int:
-        """The MTU for IPv4: its own, or the L3 one when that is 0."""
-        return self.mtu[1] or self.mtu[0]
+        """The MTU for IPv4: its own, or the L3 one when that is 0; a sub-interface has its parent's."""
+        return self.mtu[1] or self.mtu[0] or (self.sub.parent.ip4_mtu if self.sub is not None else 0)
 
     @property
     def ip4_enabled(self) -> bool:

@@ -129,13 +129,13 @@ class Ip4:
 
     def _too_big(self, packet: Packet) -> None:
         data = packet.data
-        if not data[6] & 0x40:
-            self.graph.drop(packet, "ip4-frag", reasons.FRAGMENT_UNSUPPORTED)
-            return
-        if not packet.local:  # the sender gets back what it sent
+        if not packet.local:  # the sender gets back what it sent, and fragments come here again
             data[8] += 1
             data[10:12] = b"\0\0"
             data[10:12] = checksum(data[: (data[0] & 15) * 4]).to_bytes(2, "big")
+        if not data[6] & 0x40:
+            self.graph.fragmentation.node.pending.append(packet)
+            return
         self.graph.icmp.error(
             packet, "ip4-rewrite", reasons.IP4_MTU_EXCEEDED, FRAGMENTATION_NEEDED, packet.action.mtu
         )
@@ -163,23 +163,33 @@ class Ip4:
         graph = self.graph
         for packet in vector:
             data = packet.data
+            if int.from_bytes(data[6:8], "big") & (MORE_FRAGMENTS | OFFSET):
+                graph.reassembly.node.pending.append(packet)
+                continue
             reason = self._local_check(packet)
             if reason is not None:
                 graph.drop(packet, "ip4-receive", reason, counted_at="ip4-local")
-            elif int.from_bytes(data[6:8], "big") & (MORE_FRAGMENTS | OFFSET):
-                graph.drop(packet, "ip4-local-full-reassembly", reasons.FRAGMENT_UNSUPPORTED)
             elif data[9] == ICMP:
                 graph.icmp.input.pending.append(packet)
             elif data[9] == UDP:
-                graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
+                self._udp(packet)
             else:
                 packet.rx.counters.punt += 1
                 graph.drop(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
 
+    def _udp(self, packet: Packet) -> None:
+        """Whoever has the destination port gets the packet."""
+        start = (packet.data[0] & 15) * 4
+        node = self.graph.udp_ports.get(int.from_bytes(packet.data[start + 2 : start + 4], "big"))
+        if node is None:
+            self.graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
+        else:
+            node.pending.append(packet)
+
     def _local_check(self, packet: Packet) -> Reason | None:
         """Reject bad transport checksums, our own addresses as source, and sources that no route leads to."""
         data, table = packet.data, packet.rx.fib4
-        if data[9] in (TCP, UDP) and not data[6] & 0x3F and not data[7]:
+        if data[9] in (TCP, UDP):
             reason = _transport_error(packet)
             if reason is not None:
                 return reason

@@ -16,34 +16,38 @@ from threading import Thread
 from time import monotonic
 
 from .addresses import MASKS, random_mac
+from .bridge import Bridges
 from .connected import LOCAL_FLAGS, AdjacencyRoutes, Route, interface_routes
 from .errors import DataplaneError, Retval
+from .events import Events
 from .fib import API, EntryFlag, FibEntry, FibTable, Path, PathType
 from .fib import INTERFACE as INTERFACE_SOURCE
 from .graph import Graph
-from .interfaces import Interface, InterfaceEvent, InterfacePool, InterfaceSubscriber
-from .neighbors import Neighbor, NeighborEvent, NeighborSubscriber, NeighborTable
+from .interfaces import FloodClass, Interface, InterfaceEvent, InterfacePool
+from .neighbors import Neighbor, NeighborEvent, NeighborTable
 from .ports import LoopbackPort
+from .sub_interfaces import SubInterface
 from .tables import FibTables
 
 LOOPBACK = "Loopback"
+VIRTUAL = frozenset((LOOPBACK, "VXLAN"))  # their link follows their admin state
 LOOPBACK_LIMIT = 16 * 1024
 
 
-class Dataplane:
+class Dataplane(Events):
     """State and operations; ``graph`` moves the packets."""
 
     def __init__(self, time: Callable[[], float] = monotonic) -> None:
+        super().__init__()
         self.time = time
         self.interfaces = InterfacePool()
+        self.bridges = Bridges(self.interfaces)
         self.fibs = FibTables()
         self.neighbors = NeighborTable()
         self._adjacencies = AdjacencyRoutes(self.interfaces, self.neighbors)
         self.generation = 0  # changes with anything that forwarding depends on
         self.closing: set[Thread] = set()  # threads that close devices
         self.reserved_taps: set[int] = set()  # ids of TAPs that are being made
-        self._interface_subscribers: list[InterfaceSubscriber] = []
-        self._neighbor_subscribers: list[NeighborSubscriber] = []
         self._routes: dict[Interface, dict[tuple[int, int], Route]] = {}  # installed for addresses
         self.graph = Graph(self)
         self.add_interface("local0", device_class="local", instance=0, mac=bytes(6), mtu=0)
@@ -51,7 +55,14 @@ class Dataplane:
     # -- interfaces ---------------------------------------------------------------------------------
 
     def add_interface(
-        self, name: str, *, device_class: str, instance: int, mac: bytes | None = None, mtu: int = 9000
+        self,
+        name: str,
+        *,
+        device_class: str,
+        instance: int,
+        mac: bytes | None = None,
+        mtu: int = 9000,
+        sub: SubInterface | None = None,
     ) -> Interface:
         """An interface of any class, down; it gets the index that VPP's pool would give it."""
         interface = Interface(
@@ -64,6 +75,7 @@ class Dataplane:
             self.fibs.get(0, 6),
             hardware_mtu=mtu,
             mtu=[mtu, 0, 0, 0],
+            sub=sub,
         )
         self.interfaces.add(interface)
         self._routes[interface] = {}
@@ -82,6 +94,7 @@ class Dataplane:
         mac = mac if mac and any(mac) else bytes((0xDE, 0xAD, 0, 0, 0, instance & 0xFF))
         interface = self.add_interface(f"loop{instance}", device_class=LOOPBACK, instance=instance, mac=mac)
         interface.port = LoopbackPort(self, interface)
+        interface.flood_class = FloodClass.NONE
         return interface
 
     def delete_interface(self, sw_if_index: int) -> None:
@@ -89,6 +102,8 @@ class Dataplane:
         interface = self.interfaces.get(sw_if_index)
         if sw_if_index == 0:
             raise DataplaneError(Retval.INVALID_SW_IF_INDEX, "local0 cannot be deleted")
+        for found in list(interface.subs.values()):
+            self.delete_interface(found.sw_if_index)
         self.set_admin_state(sw_if_index, up=False)
         self.flush_neighbors(sw_if_index=sw_if_index, also_static=True)
         interface.addresses.clear()
@@ -102,6 +117,9 @@ class Dataplane:
         if interface.port is not None:
             interface.port.close()
             interface.port = None
+        self.bridges.leave(interface)
+        if interface.sub is not None:
+            del interface.sub.parent.subs[interface.sub.id]
         self.interfaces.remove(interface)
         del self._routes[interface]
         self._changed()
@@ -112,8 +130,10 @@ class Dataplane:
         interface = self.interfaces.get(sw_if_index)
         if interface.admin_up == up:
             return
+        if up and interface.sub is not None and not interface.sub.parent.admin_up:
+            raise DataplaneError(Retval.UNSPECIFIED, f"{interface.sub.parent.name} must be up")
         interface.admin_up = up
-        if interface.device_class == LOOPBACK:
+        if interface.device_class in VIRTUAL:
             interface.link_up = up
         if not up:
             self.flush_neighbors(sw_if_index=sw_if_index)
@@ -143,8 +163,11 @@ class Dataplane:
         self.set_mtu(sw_if_index, [mtu, *interface.mtu[1:]])
 
     def set_mac(self, sw_if_index: int, mac: bytes) -> None:
-        """Change the MAC address; frames are sent from it at once."""
-        self.interfaces.get(sw_if_index).mac = bytes(mac)
+        """Change the MAC address, also of sub-interfaces; frames are sent from it at once."""
+        interface = self.interfaces.get(sw_if_index)
+        self.bridges.mac_changes(interface, bytes(mac))
+        for found in (interface, *interface.subs.values()):
+            found.mac = bytes(mac)
         self._changed()
 
     def set_promiscuous(self, sw_if_index: int, *, on: bool) -> None:
@@ -301,10 +324,8 @@ class Dataplane:
         neighbor = self.neighbors.get(sw_if_index, address)
         now = self.time()
         if neighbor is None:
-            if len(self.neighbors) >= self.neighbors.max_number:
-                raise DataplaneError(
-                    Retval.UNSPECIFIED, f"there are {len(self.neighbors)} neighbours already"
-                )
+            for oldest in self.neighbors.in_the_way():
+                self.del_neighbor(oldest.sw_if_index, oldest.address)
             neighbor = Neighbor(sw_if_index, address, bytes(mac), static, no_adj_fib, now)
             self.neighbors.put(neighbor)
             self._adjacencies.check(neighbor, interface)
@@ -345,18 +366,6 @@ class Dataplane:
                     self._adjacencies.check(neighbor, interface)
         self._changed()
 
-    # -- events -------------------------------------------------------------------------------------
-
-    def subscribe_interfaces(self, subscriber: InterfaceSubscriber) -> Callable[[], None]:
-        """Call on every interface event; returns the function that ends the subscription."""
-        self._interface_subscribers.append(subscriber)
-        return lambda: self._interface_subscribers.remove(subscriber)
-
-    def subscribe_neighbors(self, subscriber: NeighborSubscriber) -> Callable[[], None]:
-        """Call on every neighbour added, confirmed or removed; returns the function that ends it."""
-        self._neighbor_subscribers.append(subscriber)
-        return lambda: self._neighbor_subscribers.remove(subscriber)
-
     async def close(self) -> None:
         """Close all ports, persistent TAPs stay in the kernel; the object is of no use afterwards."""
         for interface in self.interfaces:
@@ -372,18 +381,10 @@ class Dataplane:
         self.generation += 1
         self.graph.invalidate()
 
-    def _tell(self, event: InterfaceEvent, interface: Interface) -> None:
-        for subscriber in list(self._interface_subscribers):
-            subscriber(event, interface)
-
     def _set_features(self, interface: Interface) -> None:
         off = not interface.ip4_enabled
         self.graph.enable_feature("ip4-unicast", "ip4-not-enabled", interface, on=off)
         self.graph.enable_feature("arp", "arp-disabled", interface, on=off)
-
-    def _tell_of(self, event: NeighborEvent, neighbor: Neighbor) -> None:
-        for subscriber in list(self._neighbor_subscribers):
-            subscriber(event, neighbor)
 
     def _refresh_routes(self, interface: Interface) -> None:
         """Make the routes of an interface's addresses what they should be now."""

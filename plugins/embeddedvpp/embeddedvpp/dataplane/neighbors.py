@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from .errors import DataplaneError, Retval
+
 
 class NeighborEvent(Enum):
     """What subscribers hear about a neighbour."""
@@ -47,8 +49,21 @@ class NeighborTable:
     def __init__(self) -> None:
         self._neighbors: dict[tuple[int, int], Neighbor] = {}
         self._by_address: dict[int, list[Neighbor]] = {}
-        self.max_number = 50_000
+        self.max_number = 50_000  # 0: as many as there are
         self.max_age = 0
+        self.recycle = False  # a new one may take the place of the oldest that was learnt
+
+    def in_the_way(self) -> list[Neighbor]:
+        """Who must go before one more can come: nobody, or the one learnt or confirmed longest ago, if that is allowed.
+
+        Else DataplaneError -162.
+        """
+        if not 0 < self.max_number <= len(self):
+            return []
+        learnt = [found for found in self if not found.static]
+        if not self.recycle or not learnt:
+            raise DataplaneError(Retval.LIMIT_EXCEEDED, f"there are {len(self)} neighbours already")
+        return [min(learnt, key=lambda found: found.updated)]
 
     def get(self, sw_if_index: int, address: int) -> Neighbor | None:
         """The neighbour, or None."""

@@ -20,6 +20,7 @@ from functools import cache
 MODULES = (
     "ip_types", "ethernet_types", "interface_types", "fib_types", "vpe_types",
     "memclnt", "vlib", "interface", "ip", "ip_neighbor", "fib", "vpe", "af_packet", "tapv2",
+    "l2", "vxlan",
 )  # fmt: skip
 BASE_TYPES = frozenset(("u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f64", "bool", "string"))
 _HEADS = {"request": ("client_index", "context"), "reply": ("context",), "message": ()}

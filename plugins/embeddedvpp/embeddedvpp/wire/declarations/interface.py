@@ -45,6 +45,13 @@ reply sw_interface_get_mac_address_reply 40ef2c08: i32 retval; mac_address mac_a
 request sw_interface_set_rx_mode b04d1cfe: interface_index sw_if_index; bool queue_id_valid; u32 queue_id;
     rx_mode mode
 reply sw_interface_set_rx_mode_reply e8d4e804: i32 retval
+request create_subif 790ca755: interface_index sw_if_index; u32 sub_id; sub_if_flags sub_if_flags;
+    u16 outer_vlan_id; u16 inner_vlan_id
+reply create_subif_reply 5383d31f: i32 retval; interface_index sw_if_index
+request create_vlan_subif af34ac8b: interface_index sw_if_index; u32 vlan_id
+reply create_vlan_subif_reply 5383d31f: i32 retval; interface_index sw_if_index
+request delete_subif f9e6675e: interface_index sw_if_index
+reply delete_subif_reply e8d4e804: i32 retval
 request create_loopback 42bb5d22: mac_address mac_address
 reply create_loopback_reply 5383d31f: i32 retval; interface_index sw_if_index
 request create_loopback_instance d36a3ee2: mac_address mac_address; bool is_specified; u32 user_instance
@@ -65,6 +72,9 @@ service sw_interface_tag_add_del sw_interface_tag_add_del_reply
 service sw_interface_set_mac_address sw_interface_set_mac_address_reply
 service sw_interface_get_mac_address sw_interface_get_mac_address_reply
 service sw_interface_set_rx_mode sw_interface_set_rx_mode_reply
+service create_subif create_subif_reply
+service create_vlan_subif create_vlan_subif_reply
+service delete_subif delete_subif_reply
 service create_loopback create_loopback_reply
 service create_loopback_instance create_loopback_instance_reply
 service delete_loopback delete_loopback_reply

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node and its pods ask for."""
+"""What a pod asks for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contivpp_contiv import names
+from contivpp_contiv.pods import PodRenderer, pod_items
 from contivpp_contiv.records import LOCAL_POD, POD_INTERFACE, LocalPod
-from contivpp_contiv.renderers import NodeRenderer, PodRenderer, pod_items
 from contivpp_core.namespaces import HOST, Namespace
-from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS, NodeConfig
 from contivpp_core.state import Delete, Put, Write
-from contivpp_core.testing.laws import check_renderers, rendered
-from contivpp_ipam.config import IpamConfig
-from contivpp_ipam.plugin import SubnetsRenderer
+from contivpp_core.testing.laws import check_renderers
 from contivpp_linux import items as linux
 from contivpp_vpp import items as vpp
 
@@ -84,14 +81,3 @@ def test_a_veth_pod_has_its_outer_end_on_the_host_and_no_checksum_offload() -> N
 
 def _fields(pod: LocalPod) -> dict[str, object]:
     return {name: getattr(pod, name) for name in pod.__struct_fields__}
-
-
-def test_the_node_has_the_gateway_of_its_pods() -> None:
-    for vrf, extra in ((0, set()), (7, {"vpp/vrf/7", "vpp/interface-vrf/podGwLoop"})):
-        owners, _ = rendered(
-            [NODE_CONFIG, NODE_SUBNETS],
-            lambda vrf=vrf: [SubnetsRenderer(IpamConfig().subnets()), NodeRenderer(pod_vrf=vrf)],  # type: ignore[misc]
-            [[Put(NODE_CONFIG.name, NodeConfig(name="node1", node_id=3))]],
-        )
-        common = {"vpp/loopback/podGwLoop", "vpp/link-up/podGwLoop", "vpp/address/podGwLoop/10.1.3.1/24"}
-        assert set(owners) == common | extra

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node and its pods want of VPP and Linux: pure functions of their records.
+"""What a pod wants of VPP and Linux: a pure function of its record.
 
-The node has one loopback with the gateway address of its pods; every pod's interface borrows that address, so no
-pod needs one of its own in VPP. A pod has a /32, a link route to the gateway and a default route; both sides know
+Every pod's interface borrows the address of the node's gateway loopback (`contivpp_contiv.node`), so no pod needs one
+of its own in VPP. A pod has a /32, a link route to the gateway and a default route; both sides know
 each other's MAC by a static neighbour, so no ARP is needed. A pod's link goes up last: what it needs is there before
 its first packet.
 """
@@ -15,44 +15,12 @@ from contivpp_contiv import names
 from contivpp_contiv.records import LOCAL_POD, POD_INTERFACE, LocalPod, PodInterface
 from contivpp_core.items import Item
 from contivpp_core.namespaces import HOST, Namespace
-from contivpp_core.node import NODE_CONFIG, NODE_SUBNETS, NodeSubnets
 from contivpp_core.records import Record
 from contivpp_core.renderers import View
 from contivpp_linux import items as linux
 from contivpp_vpp import items as vpp
 
-__all__ = ["NodeRenderer", "PodRenderer", "pod_items"]
-
-GATEWAY_INSTANCE = 16000
-"""The number of the gateway's loopback in VPP (loop16000), far from what others use."""
-
-
-class NodeRenderer:
-    """NodeConfig -> the gateway of the node's pods."""
-
-    name = "contiv-node"
-    table = NODE_CONFIG.name
-    reads = frozenset({NODE_SUBNETS.name})
-    produces = frozenset({"vpp/loopback", "vpp/vrf", "vpp/interface-vrf", "vpp/address", "vpp/link-up"})
-    derives: frozenset[str] = frozenset()
-
-    def __init__(self, *, pod_vrf: int) -> None:
-        self._vrf = pod_vrf
-
-    def render(self, view: View, key: str) -> Iterable[Item | Record]:
-        """Return the gateway loopback with its address, in the VRF of pods."""
-        subnets: NodeSubnets | None = view.get(NODE_SUBNETS.name, key)
-        if subnets is None:
-            return
-        gateway = names.GATEWAY_INTERFACE
-        length = subnets.pod_subnet.rpartition("/")[2]
-        yield vpp.Loopback(name=gateway, instance=GATEWAY_INSTANCE)
-        if self._vrf:
-            yield vpp.VrfTable(vrf=self._vrf, label="podVRF")
-            yield vpp.InterfaceVrf(interface=gateway, vrf=self._vrf)
-        yield vpp.Address(interface=gateway, address=f"{subnets.pod_gateway}/{length}", vrf=self._vrf)
-        yield vpp.LinkUp(interface=gateway)
-
+__all__ = ["PodRenderer", "pod_items"]
 
 class PodRenderer:
     """LocalPod -> the items of one pod's interface."""
@@ -106,7 +74,6 @@ def pod_items(pod: LocalPod) -> Iterable[Item]:
             namespace=pod.netns,
             host_mac=mac,
             mac=vpp_mac,
-            host_mtu=pod.mtu,
         )
     else:
         yield from _veth_items(pod, interface=interface, mac=mac, vpp_mac=vpp_mac)
@@ -119,7 +86,6 @@ def _veth_items(pod: LocalPod, *, interface: str, mac: str, vpp_mac: str) -> Ite
     yield linux.Veth(
         namespace=pod.netns, name=pod.interface, peer_namespace=HOST, peer_name=outer, mac=mac, alias=interface
     )
-    yield linux.Mtu(namespace=pod.netns, link=pod.interface, mtu=pod.mtu)
     yield linux.LinkUp(namespace=HOST, name=outer)
     # VPP reads whole frames from the veth: the kernel must fill in checksums, and must not leave segments to hardware.
     yield linux.Offload(namespace=pod.netns, link=pod.interface, features=(("tx-checksumming", False),))
@@ -144,6 +110,7 @@ def _vpp_items(pod: LocalPod, *, interface: str, mac: str) -> Iterable[Item]:
 def _linux_items(netns: Namespace, pod: LocalPod, *, vpp_mac: str) -> Iterable[Item]:
     link = pod.interface
     yield linux.LinkUp(namespace=netns, name="lo")
+    yield linux.Mtu(namespace=netns, link=link, mtu=pod.mtu)
     yield linux.LinkUp(namespace=netns, name=link)
     yield linux.Address(namespace=netns, link=link, address=f"{pod.address}/32")
     yield linux.Route(namespace=netns, destination=f"{pod.gateway}/32", link=link, scope="link")

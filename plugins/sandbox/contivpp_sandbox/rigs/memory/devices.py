@@ -16,7 +16,7 @@ from contivpp_linux.kernel.memory_links import MemoryLink
 from contivpp_linux.kernel.operations import SetLink
 from contivpp_linux.kernel.protocol import raise_errors
 from contivpp_sandbox.rigs.memory.notes import Notes
-from contivpp_sandbox.rigs.memory.packets import parse_ipv4
+from contivpp_sandbox.rigs.memory.packets import frame_ends, packet_ends
 from embeddedvpp.dataplane import (
     Dataplane,
     DataplaneError,
@@ -201,9 +201,7 @@ class MemoryDevices:
     def _sender(self, link: MemoryLink) -> Callable[[bytes], None]:
         def send(frame: bytes) -> None:
             if not link.up:
-                packet = parse_ipv4(frame[14:])
-                ends = (packet.source, packet.target) if packet is not None else (0, 0)
-                self._notes.lost(f"node {self._node}", f"{link.name} of the pod is down", *ends)
+                self._notes.lost(f"node {self._node}", f"{link.name} of the pod is down", *frame_ends(frame))
             link.receive(frame)
 
         return send
@@ -219,10 +217,9 @@ class MemoryDevices:
             link.listener = None
 
     def _dropped(self, node: str, interface: Interface, reason: Reason, data: bytes) -> None:
-        packet = parse_ipv4(data)
-        if packet is None and data[12:14] == b"\x08\x00":
-            packet = parse_ipv4(data[14:])
-        ends = (packet.source, packet.target) if packet is not None else (0, 0)
+        ends = packet_ends(data)  # VPP drops some packets with their Ethernet header, some without
+        if ends == (0, 0):
+            ends = frame_ends(data)
         where = f"node {self._node}: VPP interface {self._label(interface)}: {node}"
         self._notes.lost(where, _EXPLAINED.get(node, reason.description), *ends)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: a sandbox of several nodes comes up, pods talk across them, what VPP has counted is shown, and everything goes again.
+"""The demo: nodes come up, pods talk across them, what VPP has counted is shown, and everything goes again.
 
 Everything ends with this process, however that ends: the keeper is tied to it.
 """

@@ -28,8 +28,8 @@ def execute(directory: Directory, where: SandboxPod | str, command: Sequence[str
     if isinstance(where, SandboxPod):
         process, what = where.process, f"pod {where.key}"
     else:
-        found = remains(directory)
-        process = (found.processes.get(f"node:{where}") if where else found.keeper) or Process(0, 0)
+        stored = remains(directory)
+        process = (stored.processes.get(f"node:{where}") if where else stored.keeper) or Process(0, 0)
         what = f"node {where}" if where else "the sandbox"
     if not process.alive:
         raise SandboxError(f"the process of {what} is gone: see 'contivpp sandbox status'")

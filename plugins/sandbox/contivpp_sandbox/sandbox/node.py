@@ -21,8 +21,8 @@ from contivpp_sandbox.rigs.layout import MAIN_INTERFACE, UPLINK
 from contivpp_sandbox.sandbox.agent_client import AgentClient, AgentDoesNotAnswer
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
-from contivpp_sandbox.sandbox.keeper_client import KeeperClient
 from contivpp_sandbox.sandbox.inventory import Inventory, NodePlace
+from contivpp_sandbox.sandbox.keeper_client import KeeperClient
 from contivpp_sandbox.sandbox.processes import Process
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.station import Station, responder_command
@@ -55,7 +55,7 @@ class SandboxNode:
         self._progress = progress or Progress()
 
     def process_name(self, what: str) -> str:
-        """Return what the keeper calls a process of this node: `agent`, `vpp`, or `node`, which holds its namespaces."""
+        """Return what the keeper calls this node's `agent`, `vpp`, or `node`, which holds its namespaces."""
         return f"{what}:{self.name}"
 
     def _log(self, what: str) -> str:
@@ -93,7 +93,7 @@ class SandboxNode:
         config = self._inventory.config
         settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
         place = self.folder
-        wiring: dict[str, Any] = {"mainInterface": MAIN_INTERFACE}
+        wiring: dict[str, Any] = {"mainInterface": MAIN_INTERFACE, "underlayMTU": self._inventory.mtu}
         if self._inventory.dataplane == "embedded":
             wiring["afPacketLimit"] = 0  # what limits their number is a defect of real VPP
         sockets = {"apiSocket": place.api_socket, "cliSocket": place.cli_socket, "statsSocket": place.stats_socket}

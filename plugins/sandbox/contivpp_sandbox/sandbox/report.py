@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a sandbox stands: processes, underlay, nodes with VPP and agent, pods. What does not answer is told, never an error."""
+"""How a sandbox stands: underlay, nodes with VPP and agent, pods. What does not answer is told, never an error."""
 
 from __future__ import annotations
 
@@ -71,11 +71,13 @@ async def _or_problem(found: dict[str, Any], question: Any) -> Any:
 def report_text(found: Mapping[str, Any]) -> str:
     """Return a report for people."""
     underlay = found["underlay"]
-    broken = [f"{name} {'is cut off' if loss >= 100 else f'loses {loss:g} %'}" for name, loss in underlay["broken"].items()]
+    losses = underlay["broken"].items()
+    broken = [f", {name} {'is cut off' if loss >= 100 else f'loses {loss:g} %'}" for name, loss in losses]
+    revision = found["storeRevision"]
     lines = [
         f"sandbox     {found['directory']}",
-        f"underlay    MTU {underlay['mtu']}{''.join(f', {each}' for each in broken)}",
-        f"store       {'does not answer' if found['storeRevision'] is None else 'revision ' + str(found['storeRevision'])}",
+        f"underlay    MTU {underlay['mtu']}{''.join(broken)}",
+        f"store       {'does not answer' if revision is None else f'revision {revision}'}",
     ]
     for node in found["nodes"]:
         lines += _node_lines(node, "embedded" if found["dataplane"] == "embedded" else "real")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever packets come from and go to: pods, hosts of nodes, outside hosts. Each has a responder, which is asked here."""
+"""Whoever sends and gets packets: pods, hosts of nodes, outside hosts. Each has a responder, which is asked here."""
 
 from __future__ import annotations
 

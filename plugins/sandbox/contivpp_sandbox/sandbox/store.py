@@ -7,7 +7,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 from contivpp_core.cluster import decode_node, node_key, object_key
 from contivpp_core.errors import ContivError
@@ -22,6 +23,8 @@ __all__ = ["PROCESS", "ClusterStore", "object_delete", "object_put"]
 
 PROCESS = "store"
 """What the keeper calls the process."""
+
+T = TypeVar("T")
 
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.01
@@ -91,7 +94,7 @@ class ClusterStore:
             raise SandboxError(str(error)) from error
         return addresses[0].partition("/")[0] if addresses else ""
 
-    async def _ask(self, question):  # type: ignore[no-untyped-def]
+    async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         try:
             return await question
         except KVStoreError as error:

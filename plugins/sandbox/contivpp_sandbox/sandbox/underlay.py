@@ -126,16 +126,10 @@ class Underlay:
         return host
 
     async def enter_by(self, host: OutsideHost, vpp_address: str) -> None:
-        """Have a host send what is for pods and nodes to a VPP."""
+        """Have a host send what is not for its link to a VPP."""
         if host.via == vpp_address or not vpp_address:
             return
-        subnets = self._inventory.subnets()
-        networks = [str(subnets.pods), str(subnets.vpp_host), MANAGEMENT_NETWORK]
-        nodes = subnets.node_interconnect
-        if nodes is not None and ip_address(host.address) not in nodes:
-            networks.append(str(nodes))
-        routes = [[network, vpp_address] for network in networks]
-        await self._wire({"do": "routes", "pid": host.pid, "routes": routes})
+        await self._wire({"do": "gateway", "pid": host.pid, "gateway": vpp_address})
         host.via = vpp_address
 
     # --- the program that does it

@@ -87,12 +87,11 @@ class Wiring:
             plain, _, length = address.partition("/")
             netlink.addr("add", index=index, address=plain, prefixlen=int(length))
 
-    def do_routes(self, *, pid: int, routes: Sequence[Sequence[str]]) -> None:
-        """Set routes of an outside host: destination and gateway, which is on its link whatever its address."""
+    def do_gateway(self, *, pid: int, gateway: str) -> None:
+        """Set the way of an outside host to what is not on its link; the gateway is on it, whatever its address."""
         with self._inside(pid) as netlink:
             index = _index(netlink, HOST_LINK)
-            for destination, gateway in routes:
-                netlink.route("replace", dst=destination, gateway=gateway, oif=index, flags=["onlink"])
+            netlink.route("replace", dst="0.0.0.0/0", gateway=gateway, oif=index, flags=["onlink"])
 
     def do_cut(self, *, positions: Sequence[int]) -> None:
         """Cut nodes off the underlay: their ports of the bridge go down."""

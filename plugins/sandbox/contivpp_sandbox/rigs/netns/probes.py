@@ -88,14 +88,16 @@ class Prober:
             return pod.station(self._cluster.directory), ""
         if kind == "vpp":
             raise RigError(f"VPP sends no probes ({name}): give namespace/pod, node:NAME or an address")
-        return await self._outside(name, probe.via), ""
+        return await self._outside(name, probe.via or self._first()), ""
+
+    def _first(self) -> str:
+        return next((place.name for place in self._cluster.inventory.members), "")
 
     async def _outside(self, address: str, via: str) -> Station:
         """Return an outside host, whose packets enter by a node ("": by the one they did before, or the first)."""
         host = await self._cluster.underlay.host(address)
         if via or not host.via:
-            first = next((place.name for place in self._cluster.inventory.members), "")
-            await self._cluster.underlay.enter_by(host, await self._cluster.store.vpp_address(via or first))
+            await self._cluster.underlay.enter_by(host, await self._cluster.store.vpp_address(via or self._first()))
             self._cluster.save()
         return host.station(self._cluster.directory)
 

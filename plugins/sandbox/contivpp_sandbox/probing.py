@@ -35,7 +35,7 @@ DEFAULT_SIZE = {"TCP": 24, "UDP": 16, "ICMP": 56}
 _ECHO_REPLY, _UNREACHABLE, _ECHO_REQUEST, _TIME_EXCEEDED = 0, 3, 8, 11
 _FRAGMENTATION_NEEDED = 4  # a code of _UNREACHABLE (RFC 1191)
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT, _IP_PMTUDISC_DO, _IP_PMTUDISC_PROBE = 10, 0, 2, 3
-_IP_RECVERR, _FROM_ICMP = 11, 2
+_IP_RECVERR, _IP_MTU, _FROM_ICMP = 11, 14, 2
 _EXTENDED_ERROR = struct.Struct("=IBBBxII2x2x4s")
 """sock_extended_err: errno, origin, type, code, info (the MTU), data; then the address of who sent the ICMP error."""
 _ACK, _PSH, _SYN, _RST = 0x10, 0x08, 0x02, 0x04
@@ -73,7 +73,7 @@ async def probe(
         except TimeoutError:
             return {"verdict": "denied", "answer": "", "why": f"no answer from {address} within {attempts:g} s"}
         except OSError as error:
-            return _failed(sock, error, length)
+            return _failed(sock, error, address, length)
     milliseconds = answer[1] if answer[1] is not None else (time.perf_counter() - begin) * 1000
     return {"verdict": "allowed", "answer": answer[0], "why": "", "ms": round(milliseconds, 3)}
 
@@ -82,7 +82,7 @@ class _Refused(OSError):
     """An ICMP error came in answer to a probe."""
 
 
-def _failed(sock: socket.socket, error: OSError, size: int) -> Result:
+def _failed(sock: socket.socket, error: OSError, address: str, size: int) -> Result:
     """Say what an error means. The kernel tells of ARP without an answer by an ICMP error from itself to itself."""
     sender, mtu = _queued(sock)
     own = sender is not None and sender == _own_address(sock)
@@ -90,9 +90,9 @@ def _failed(sock: socket.socket, error: OSError, size: int) -> Result:
         return {"verdict": "denied", "answer": "", "why": "no answer to ARP: nobody on the link has the address"}
     why = _told(error, size)
     if error.errno == errno.EMSGSIZE:
-        if mtu and not isinstance(error, _Refused):
+        if not isinstance(error, _Refused):
             where = f", as {sender} said" if sender and not own else ""
-            why += f"; the largest packet has {mtu} bytes{where}"
+            why += f"; the largest packet has {mtu or _path_mtu(address)} bytes{where}"
         return {"verdict": "refused", "answer": "", "why": why}
     refused = error.errno in _REFUSALS and (error.errno != errno.ENETUNREACH or isinstance(error, _Refused) or sender)
     return {"verdict": "refused" if refused else "denied", "answer": "", "why": why}
@@ -110,6 +110,12 @@ def _queued(sock: socket.socket) -> tuple[str | None, int]:
                     sender = socket.inet_ntoa(address) if origin == _FROM_ICMP else sender
                     mtu = info if number == errno.EMSGSIZE else mtu
     return sender, mtu
+
+
+def _path_mtu(address: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect((address, 9))
+        return asked.getsockopt(socket.IPPROTO_IP, _IP_MTU)
 
 
 def _own_address(sock: socket.socket) -> str:
@@ -133,7 +139,8 @@ def _socket(protocol: str, *, do_not_fragment: bool, raw: bool) -> socket.socket
     else:
         sock = socket.socket(socket.AF_INET, kind, _PROTOCOLS[protocol])
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+    if kind != socket.SOCK_RAW and not raw:  # a raw socket would get the errors of all others
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
     if protocol != "TCP":
         # PROBE, so that what this host learnt of the path before does not keep a packet from being sent.
         way = _IP_PMTUDISC_PROBE if do_not_fragment else _IP_PMTUDISC_DONT

@@ -153,6 +153,8 @@ class Descriptor(Generic[I]):
     """Whether the parts of several owners are folded by `merge`; otherwise the smallest owner is in force."""
     space: ClassVar[str | None] = None
     """Where others look up this kind's handles, for example `vpp/interface`; its items provide a key there."""
+    found_only: ClassVar[bool] = False
+    """Whether objects are only looked up, and deletion leaves them: what lives inside is then taken down first."""
     dumps_after: ClassVar[tuple[str, ...]] = ()
     """Spaces and kinds whose handles this kind's dump looks up."""
 

@@ -200,7 +200,7 @@ class Decider:
     def _pulled_down(self, node: Node) -> Node | None:
         """Return an object that this one stands on (or guards) and that cannot go before it does."""
         for provider, dependency in self.graph.standing_on(node):
-            if not dependency.bound and self.leaving(provider):
+            if not _vanishes(provider, dependency) and self.leaving(provider):
                 return provider
             if self._changing(provider, dependency):
                 return provider
@@ -212,7 +212,7 @@ class Decider:
     def _doomed_bound(self, node: Node) -> str | None:
         """Return the key of a leaving object that this one vanishes with."""
         for provider, dependency in self.graph.standing_on(node):
-            if dependency.bound and self.leaving(provider):
+            if _vanishes(provider, dependency) and self.leaving(provider):
                 return provider.key
         return None
 
@@ -236,7 +236,7 @@ class Decider:
 
     def _blockers(self, node: Node) -> set[str]:
         """Return the keys that must go, or move elsewhere, before the object can be deleted."""
-        bound = self.graph.bound(node)
+        bound = set() if node.descriptor.found_only else self.graph.bound(node)
         blockers: set[str] = set()
         for key in (node.key, *bound):
             for dependant, _ in self.graph.dependants(self.graph.nodes[key]):
@@ -253,3 +253,6 @@ class Decider:
         return blockers
 
 
+def _vanishes(provider: Node, dependency: Dependency) -> bool:
+    """Tell whether a dependant goes with its provider, without a message."""
+    return dependency.bound and not provider.descriptor.found_only

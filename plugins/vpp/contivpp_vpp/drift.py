@@ -18,7 +18,7 @@ from contivpp_core.scheduler.graph import Node
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors.base import SPACE
 from contivpp_vpp.errors import VppConnectionError
-from contivpp_vpp.items import LinkUp, interface_key
+from contivpp_vpp.items import LinkUp, VxlanTunnel, interface_key
 from contivpp_vpp.messages import IfStatusFlags, SwInterfaceDump, SwInterfaceEvent
 
 __all__ = ["InterfaceWatch"]
@@ -93,5 +93,5 @@ class InterfaceWatch:
         name = next(key for key in interface.actual.provides if key.startswith(prefix)).removeprefix(prefix)
         link = self._scheduler.graph.nodes.get(f"{LinkUp.kind}/{name}")
         if link is None or link.running:
-            return link is None and up
+            return link is None and up and interface.descriptor.kind != VxlanTunnel.kind  # VPP makes those up
         return (link.actual is not None) != up

@@ -49,7 +49,9 @@ REQUIRED = (
     m.SwInterfaceSetTable, m.SwInterfaceGetTable, m.SwInterfaceTagAddDel, m.CreateLoopbackInstance, m.DeleteLoopback,
     m.TapCreateV3, m.TapDeleteV2, m.SwInterfaceTapV2Dump, m.AfPacketCreateV3, m.AfPacketDelete, m.AfPacketDump,
     m.IpTableAddDel, m.IpTableDump, m.IpRouteAddDelV2, m.IpRouteV2Dump, m.IpAddressDump, m.IpUnnumberedDump,
-    m.FibSourceAdd, m.FibSourceDump, m.IpNeighborAddDel, m.IpNeighborDump,
+    m.FibSourceAdd, m.FibSourceDump, m.IpNeighborAddDel, m.IpNeighborDump, m.IpNeighborConfig, m.IpNeighborConfigGet,
+    m.CreateSubif, m.DeleteSubif, m.VxlanAddDelTunnelV3, m.VxlanTunnelV2Dump, m.BridgeDomainAddDelV2, m.BridgeFlags,
+    m.BridgeDomainDump, m.SwInterfaceSetL2Bridge, m.L2fibAddDel, m.L2FibTableDump,
 )  # fmt: skip
 """Every message of this plugin: a VPP that lacks one counts as not there, before anything is programmed."""
 

@@ -97,6 +97,8 @@ class Bench:
         for descriptor in self.descriptors.values():
             if descriptor.space:
                 for found in await descriptor.dump(known):
+                    if found.item is None:
+                        continue
                     key = next(key for key in descriptor.provides(found.item) if key.startswith(descriptor.space))
                     known.add(descriptor.space, found.handle, key)
         return known

@@ -39,7 +39,8 @@ READS = {
     "control_ping", "show_version", "cli_inband", "want_interface_events", "sw_interface_dump",
     "sw_interface_get_table",
     "sw_interface_tap_v2_dump", "af_packet_dump", "ip_table_dump", "ip_route_v2_dump", "ip_address_dump",
-    "ip_unnumbered_dump", "fib_source_dump", "ip_neighbor_dump",
+    "ip_unnumbered_dump", "fib_source_dump", "ip_neighbor_dump", "ip_neighbor_config_get", "vxlan_tunnel_v2_dump",
+    "bridge_domain_dump", "l2_fib_table_dump",
 }  # fmt: skip
 
 

@@ -24,19 +24,25 @@ from contivpp_vpp.incarnation import Incarnation, StartSource
 from contivpp_vpp.items import (
     Address,
     AfPacket,
+    BridgeDomain,
+    BridgeMember,
     InterfaceVrf,
+    L2FibEntry,
     LinkUp,
     Loopback,
     Mac,
     Mtu,
     Neighbour,
+    NeighbourSettings,
     Path,
     PhysicalInterface,
     Route,
+    SubInterface,
     Tag,
     Tap,
     Unnumbered,
     VrfTable,
+    VxlanTunnel,
 )
 from contivpp_vpp.messages import ControlPing, SwInterfaceDetails, TapCreateV3, TapFlags
 from contivpp_vpp.probe import PROBE, TapSupport, probe_tap, recall, remember
@@ -46,6 +52,7 @@ from contivpp_vpp.wire.errors import InvalidMessage
 DESCRIPTORS = {each.kind: each for each in all_descriptors(VppAccess())}
 NAMESPACE = Namespace("/var/run/netns/pod", 4, 4026532000)
 POD = Tap(name="pod", host_name="eth0", namespace=NAMESPACE, mac="02:FE:00:00:00:01")
+TUNNEL = VxlanTunnel(source="10.0.0.1", destination="10.0.0.2", vni=10, encap_vrf=3)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,12 @@ POD = Tap(name="pod", host_name="eth0", namespace=NAMESPACE, mac="02:FE:00:00:00
         (Mtu(interface="n", mtu=1500), "vpp/mtu/n"),
         (Route(vrf=1, prefix="10.1.1.5/24", paths=(Path(kind="drop"),)), "vpp/route/1/10.1.1.0/24"),
         (Neighbour(interface="n", address="10.1.1.2", mac="02:00:00:00:00:0A"), "vpp/neighbour/n/10.1.1.2"),
+        (TUNNEL, "vpp/vxlan/3/10.0.0.1/10.0.0.2/10"),
+        (BridgeDomain(bd_id=1), "vpp/bridge-domain/1"),
+        (BridgeMember(bridge_domain=1, interface="n"), "vpp/bridge-member/n"),
+        (L2FibEntry(bridge_domain=1, mac="02:00:00:00:00:0A", interface="n"), "vpp/l2fib/1/02:00:00:00:00:0a"),
+        (SubInterface(name="s", parent="n", vlan=100), "vpp/sub-interface/s"),
+        (NeighbourSettings(family="ip6"), "vpp/neighbour-settings/ip6"),
     ],
 )
 def test_keys(item: Item, key: str) -> None:

@@ -7,18 +7,24 @@ from contivpp_core.items import AnyDescriptor
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors.address import AddressDescriptor
 from contivpp_vpp.descriptors.af_packet import AfPacketDescriptor
+from contivpp_vpp.descriptors.bridge_domain import BridgeDomainDescriptor
+from contivpp_vpp.descriptors.bridge_member import BridgeMemberDescriptor
 from contivpp_vpp.descriptors.interface_vrf import InterfaceVrfDescriptor
+from contivpp_vpp.descriptors.l2fib_entry import L2FibEntryDescriptor
 from contivpp_vpp.descriptors.link_up import LinkUpDescriptor
 from contivpp_vpp.descriptors.loopback import LoopbackDescriptor
 from contivpp_vpp.descriptors.mac import MacDescriptor
 from contivpp_vpp.descriptors.mtu import MtuDescriptor
 from contivpp_vpp.descriptors.neighbour import NeighbourDescriptor
+from contivpp_vpp.descriptors.neighbour_settings import NeighbourSettingsDescriptor
 from contivpp_vpp.descriptors.physical import PhysicalInterfaceDescriptor
 from contivpp_vpp.descriptors.route import RouteDescriptor
+from contivpp_vpp.descriptors.sub_interface import SubInterfaceDescriptor
 from contivpp_vpp.descriptors.tag import TagDescriptor
 from contivpp_vpp.descriptors.tap import TapDescriptor
 from contivpp_vpp.descriptors.unnumbered import UnnumberedDescriptor
 from contivpp_vpp.descriptors.vrf_table import VrfTableDescriptor
+from contivpp_vpp.descriptors.vxlan_tunnel import VxlanTunnelDescriptor
 from contivpp_vpp.fib_source import FibSourceNumber
 
 __all__ = ["all_descriptors"]
@@ -31,6 +37,8 @@ def all_descriptors(vpp: VppAccess, *, persistent_taps: bool = False) -> list[An
         AfPacketDescriptor(vpp),
         LoopbackDescriptor(vpp),
         PhysicalInterfaceDescriptor(vpp),
+        SubInterfaceDescriptor(vpp),
+        VxlanTunnelDescriptor(vpp),
         TagDescriptor(vpp),
         LinkUpDescriptor(vpp),
         VrfTableDescriptor(vpp),
@@ -41,4 +49,8 @@ def all_descriptors(vpp: VppAccess, *, persistent_taps: bool = False) -> list[An
         MtuDescriptor(vpp),
         RouteDescriptor(vpp, FibSourceNumber(vpp)),
         NeighbourDescriptor(vpp),
+        NeighbourSettingsDescriptor(vpp),
+        BridgeDomainDescriptor(vpp),
+        BridgeMemberDescriptor(vpp),
+        L2FibEntryDescriptor(vpp),
     ]

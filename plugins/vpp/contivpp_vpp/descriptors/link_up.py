@@ -3,6 +3,8 @@
 
 What is required is not in VPP. A dump gives back what was wanted or known, so that after a restart of the agent the
 link still stands on its requirements, and is taken down before they are.
+
+VPP makes VXLAN tunnels up: there, the state is an item only where one is wanted.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from contivpp_vpp.items import LinkUp, interface_key
 from contivpp_vpp.messages import IfStatusFlags, SwInterfaceSetFlags
 
 __all__ = ["LinkUpDescriptor"]
+
+UP_BY_ITSELF = "VXLAN"
+"""The device type of interfaces that VPP sets up when it makes them."""
 
 
 class LinkUpDescriptor(FacetDescriptor[LinkUp]):
@@ -55,6 +60,8 @@ class LinkUpDescriptor(FacetDescriptor[LinkUp]):
             believed[item.interface] = item
         found = []
         for interface in await self.interfaces(known):
+            if interface.details.interface_dev_type == UP_BY_ITSELF and interface.name not in believed:
+                continue
             if interface.details.flags & IfStatusFlags.ADMIN_UP:
                 item = believed.get(interface.name) or LinkUp(interface=interface.name)
                 found.append(Found(item.key, item, interface.handle, self.ours(interface.name, item, known)))

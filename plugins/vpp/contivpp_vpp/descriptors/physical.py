@@ -22,6 +22,7 @@ class PhysicalInterfaceDescriptor(InterfaceDescriptor[PhysicalInterface]):
 
     kind: ClassVar[str] = PhysicalInterface.kind
     item: ClassVar[type[Item]] = PhysicalInterface
+    found_only: ClassVar[bool] = True
 
     def provides(self, item: PhysicalInterface) -> Iterable[str]:
         return (interface_key(item.name),)

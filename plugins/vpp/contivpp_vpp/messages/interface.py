@@ -12,8 +12,12 @@ __all__ = [
     "CreateLoopbackInstance",
     "CreateLoopbackInstanceReply",
     "CreateLoopbackReply",
+    "CreateSubif",
+    "CreateSubifReply",
     "DeleteLoopback",
     "DeleteLoopbackReply",
+    "DeleteSubif",
+    "DeleteSubifReply",
     "HwInterfaceSetMtu",
     "HwInterfaceSetMtuReply",
     "SwInterfaceAddDelAddress",
@@ -297,5 +301,37 @@ class DeleteLoopback(Request[DeleteLoopbackReply], frozen=True, kw_only=True, gc
     MESSAGE = "delete_loopback"
     CRC = 0xf9e6675e
     REPLY = DeleteLoopbackReply
+
+    sw_if_index: int = 0xffffffff
+
+
+class CreateSubifReply(Reply, frozen=True, kw_only=True, gc=False):
+    MESSAGE = "create_subif_reply"
+    CRC = 0x5383d31f
+
+    sw_if_index: int = 0
+
+
+class CreateSubif(Request[CreateSubifReply], frozen=True, kw_only=True, gc=False):
+    MESSAGE = "create_subif"
+    CRC = 0x790ca755
+    REPLY = CreateSubifReply
+
+    sw_if_index: int = 0xffffffff
+    sub_id: int = 0
+    sub_if_flags: SubIfFlags = SubIfFlags(0)
+    outer_vlan_id: int = 0
+    inner_vlan_id: int = 0
+
+
+class DeleteSubifReply(Reply, frozen=True, kw_only=True, gc=False):
+    MESSAGE = "delete_subif_reply"
+    CRC = 0xe8d4e804
+
+
+class DeleteSubif(Request[DeleteSubifReply], frozen=True, kw_only=True, gc=False):
+    MESSAGE = "delete_subif"
+    CRC = 0xf9e6675e
+    REPLY = DeleteSubifReply
 
     sw_if_index: int = 0xffffffff

@@ -13,6 +13,10 @@ __all__ = [
     "IpNeighbor",
     "IpNeighborAddDel",
     "IpNeighborAddDelReply",
+    "IpNeighborConfig",
+    "IpNeighborConfigGet",
+    "IpNeighborConfigGetReply",
+    "IpNeighborConfigReply",
     "IpNeighborDetails",
     "IpNeighborDump",
     "IpNeighborFlags",
@@ -64,4 +68,38 @@ class IpNeighborDump(Dump[IpNeighborDetails], frozen=True, kw_only=True, gc=Fals
     DETAILS = IpNeighborDetails
 
     sw_if_index: int = 0xffffffff
+    af: AddressFamily | int = AddressFamily.IP4
+
+
+class IpNeighborConfigReply(Reply, frozen=True, kw_only=True, gc=False):
+    MESSAGE = "ip_neighbor_config_reply"
+    CRC = 0xe8d4e804
+
+
+class IpNeighborConfig(Request[IpNeighborConfigReply], frozen=True, kw_only=True, gc=False):
+    MESSAGE = "ip_neighbor_config"
+    CRC = 0xf4a5cf44
+    REPLY = IpNeighborConfigReply
+
+    af: AddressFamily | int = AddressFamily.IP4
+    max_number: int = 0
+    max_age: int = 0
+    recycle: bool = False
+
+
+class IpNeighborConfigGetReply(Reply, frozen=True, kw_only=True, gc=False):
+    MESSAGE = "ip_neighbor_config_get_reply"
+    CRC = 0x798e6fdd
+
+    af: AddressFamily | int = AddressFamily.IP4
+    max_number: int = 0
+    max_age: int = 0
+    recycle: bool = False
+
+
+class IpNeighborConfigGet(Request[IpNeighborConfigGetReply], frozen=True, kw_only=True, gc=False):
+    MESSAGE = "ip_neighbor_config_get"
+    CRC = 0xa5db7bf7
+    REPLY = IpNeighborConfigGetReply
+
     af: AddressFamily | int = AddressFamily.IP4

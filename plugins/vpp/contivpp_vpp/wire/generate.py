@@ -178,7 +178,7 @@ def generate() -> dict[str, str]:
     imports, everything = [], []
     for file in source.files:
         result[f"{file}.py"], exported = _module(source, file)
-        listed = "".join(f"    {name},\n" for name in sorted(exported))
+        listed = "".join(f"    {name},\n" for name in sorted(exported, key=str.lower))
         imports.append(f"from contivpp_vpp.messages.{file} import (\n{listed})")
         everything += exported
     head = _HEAD.format(title="Typed messages of VPP.", source="")

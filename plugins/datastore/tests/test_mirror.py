@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -173,6 +174,63 @@ async def test_after_compaction_only_the_difference_is_written() -> None:
         changed = set(agent.journal.entries()[-1].changed)
         assert changed == {"Pod/default/a", "Pod/default/b", "Pod/default/d"}
         assert list(agent.state.table(POD.name)) == ["default/b", "default/c", "default/d"]
+
+
+@simulated
+async def test_a_store_that_was_put_back_to_an_older_state_is_listed_again() -> None:
+    store = MemoryKVStore()
+    for name in ("a", "b"):
+        await put_pod(store, name)
+    async with mirrored(store) as (agent, plugin):
+        await plugin.caught_up(store.revision)
+        store.outage(True)
+        await asyncio.sleep(1)
+        older = MemoryKVStore()
+        await put_pod(older, "a", app="older")
+        store.__dict__.update({**older.__dict__, "_watchers": store._watchers})
+        await asyncio.sleep(20)
+        assert [record.labels for record in agent.state.table(POD.name).records()] == [(("app", "older"),)]
+        await plugin.caught_up(await put_pod(store, "c"))
+        assert list(agent.state.table(POD.name)) == ["default/a", "default/c"]
+
+
+@simulated
+async def test_an_unreadable_value_of_a_key_that_was_made_anew_has_no_last_good_record() -> None:
+    store = MemoryKVStore()
+    keys = [object_key("Pod", "default", name) for name in ("a", "b")]
+    for name in ("a", "b"):
+        await put_pod(store, name)
+    async with mirrored(store) as (agent, plugin):
+        await plugin.caught_up(store.revision)
+        store.outage(True)
+        await asyncio.sleep(1)
+        store._outage = False
+        await store.delete(keys[0])
+        for key in keys:
+            last = await store.put(key, b"{}")
+        store.compact(last + 1)
+        await plugin.caught_up(last)
+        assert list(agent.state.table(POD.name)) == ["default/b"]
+
+
+@simulated
+async def test_pauses_between_tries_grow_and_differ() -> None:
+    store = MemoryKVStore()
+    tries: list[float] = []
+    list_ = store.list
+
+    async def noted(prefix: str) -> Any:
+        tries.append(asyncio.get_running_loop().time())
+        return await list_(prefix)
+
+    store.list = noted  # type: ignore[method-assign]
+    store.outage(True)
+    async with mirrored(store):
+        await asyncio.sleep(600)
+    pauses = [after - before for before, after in pairwise(tries)]
+    assert pauses[0] <= 0.2
+    assert all(5 <= pause <= 10 for pause in pauses[8:])
+    assert len(set(pauses[8:])) > 10
 
 
 @simulated

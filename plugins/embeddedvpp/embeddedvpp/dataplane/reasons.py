@@ -67,8 +67,8 @@ REASS_SUCCESS = _info("reass_success", "successful reassemblies")
 REASS_REASSEMBLED = _info("reass_fragments_reassembled", "fragments reassembled")
 REASS_RECEIVED = _info("reass_fragments_rcvd", "fragments received")
 
-NO_LISTENER = _error("no_listener", "no listener for dst port")
-TCP_NO_LISTENER = _error("no_listener", "no listener for dst port")
+NO_LISTENER = _error("no_listener", "No listener for dst port")
+TCP_NO_LISTENER = _error("no_listener", "No listener for dst port")
 PROTOCOL_PUNT = _error("punt", "ip4 punt")
 
 ICMP_UNKNOWN_TYPE = _error("unknown_type", "unknown type")

@@ -225,8 +225,8 @@ class MemoryDevices:
 
     def _label(self, interface: Interface) -> str:
         """Return an interface's name in VPP, and whose it is."""
-        link = self._taps.get(interface) or self._listening.get(interface)
-        end = link.peer if link is not None and link.peer is not None else link
+        tap, listening = self._taps.get(interface), self._listening.get(interface)
+        end = tap if listening is None else listening.peer  # what is behind a NIC is nobody's on this node
         owner = self._owner(end.namespace.identity.path) if end is not None else ""
         return f"{interface.name} ({owner})" if owner else interface.name
 

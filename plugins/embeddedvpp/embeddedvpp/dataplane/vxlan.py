@@ -18,7 +18,6 @@ from .addresses import random_mac
 from .errors import DataplaneError, Retval
 from .ethernet import IP4
 from .fib import RECURSIVE_RESOLUTION
-from .forwarding import flow_hash
 from .graph import Packet
 from .interfaces import INVALID_INDEX, FloodClass
 
@@ -235,9 +234,17 @@ def inner_hash(frame: bytes | bytearray) -> int:
     """16 bits of the flow in a frame: of IPv4 its addresses, protocol and ports, else of the MAC addresses."""
     if frame[12:14] != IP4 or len(frame) < 34:
         destination, source = _MACS.unpack_from(frame)
-        return flow_hash(source, destination, int.from_bytes(frame[12:14], "big"), 0) & 0xFFFF
+        return _spread(source, destination, int.from_bytes(frame[12:14], "big"), 0) & 0xFFFF
     source, destination = _INNER.unpack_from(frame, 14)
     ports = 0
     if frame[23] in (6, 17) and not frame[20] & 0x3F and not frame[21] and len(frame) >= 38:
         ports = int.from_bytes(frame[34:38], "big")
-    return flow_hash(source, destination, frame[23], ports) & 0xFFFF
+    return _spread(source, destination, frame[23], ports) & 0xFFFF
+
+
+def _spread(source: int, destination: int, protocol: int, ports: int) -> int:
+    """Spread flows evenly; the same flow always gives the same number (it is not VPP's)."""
+    value = (source * 0x9E3779B1 ^ destination * 0x85EBCA77 ^ ports * 0xC2B2AE3D ^ protocol) & 0xFFFFFFFF
+    value = (value ^ (value >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
+    value = (value ^ (value >> 12)) * 0x297A2D39 & 0xFFFFFFFF
+    return value ^ (value >> 15)

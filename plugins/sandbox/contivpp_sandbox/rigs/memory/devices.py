@@ -35,7 +35,7 @@ __all__ = ["MemoryDevices"]
 
 TAP, AF_PACKET = "tap", "af-packet"
 _DEFAULT_MTU = 1500
-_EXPLAINED = {"ip4-glean": "no pod has this address: no route but the subnet's own; VPP asks for it by ARP"}
+_EXPLAINED = {"ip4-glean": "no neighbour and no route but the subnet's own: nobody may have this address; VPP asks by ARP"}
 """What a node's counter alone does not tell."""
 
 

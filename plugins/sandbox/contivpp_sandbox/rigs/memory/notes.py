@@ -36,19 +36,29 @@ class Notes:
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
         self.losses: list[Loss] = []
+        self._last_attempt = 0  # how many losses were before it
 
     def clear(self) -> None:
         """Begin a new probe."""
         self.arrivals.clear()
         self.losses.clear()
+        self._last_attempt = 0
+
+    def begin_attempt(self) -> None:
+        """Begin an attempt: packets that made neighbours known were lost before, for no lasting reason."""
+        self._last_attempt = len(self.losses)
 
     def lost(self, where: str, reason: str, source: int = 0, target: int = 0) -> None:
         """Note a loss."""
         self.losses.append(Loss(where, reason, source, target))
 
     def why(self, one: int, other: int) -> str:
-        """Return the first loss between two addresses, in either direction, else the first of any packet."""
+        """Return the first loss of the last attempt between two addresses, in either direction.
+
+        Without one it is an earlier one, else the first of any packet that has no addresses.
+        """
         wanted = {one, other}
-        between = [loss for loss in self.losses if {loss.source, loss.target} == wanted]
+        last = self.losses[self._last_attempt :]
+        between = [loss for loss in (*last, *self.losses) if {loss.source, loss.target} == wanted]
         found = between or [loss for loss in self.losses if not loss.source]
         return str(found[0]) if found else ""

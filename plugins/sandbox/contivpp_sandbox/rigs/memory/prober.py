@@ -61,6 +61,7 @@ class Prober:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(RETRY_SECONDS)
+            self._notes.begin_attempt()
             flow.send()
             if self._done(flow, probe):
                 return

@@ -34,7 +34,7 @@ BRIDGE = "underlay"
 HOST_LINK = "eth0"
 
 _OFFLOADS = (Offload.TX_CHECKSUM, Offload.SCATTER_GATHER, Offload.TSO, Offload.GSO, Offload.GRO)
-_LARGEST_MTU = 65535
+_ROOT = 0xFFFFFFFF  # TC_H_ROOT
 
 
 def port_name(position: int) -> str:
@@ -109,7 +109,7 @@ class Wiring:
         for position in positions:
             index = self._index(port_name(position))
             with contextlib.suppress(self._errors()):  # none is there
-                self.netlink.tc("del", index=index, parent="root")
+                self.netlink.tc("del", index=index, parent=_ROOT)
             self.netlink.link("set", index=index, state="up")
 
     # --- parts

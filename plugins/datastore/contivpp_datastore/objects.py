@@ -40,7 +40,7 @@ def place(key: str) -> Place | None:
         return Place(CLUSTER_NODE, name)
     if key.startswith(IDS):
         number = key.removeprefix(IDS)
-        if not number.isdecimal():
+        if not number.isdecimal() or number.startswith("0"):
             raise MalformedValue(f"{key}: the key of a node ID is {IDS}NUMBER")
         return Place(NODE_CLAIM, number)
     if not key.startswith(OBJECTS):

@@ -35,8 +35,12 @@ __all__ = ["MemoryDevices"]
 
 TAP, AF_PACKET = "tap", "af-packet"
 _DEFAULT_MTU = 1500
-_EXPLAINED = {"ip4-glean": "no neighbour and no route but the subnet's own: nobody may have this address; VPP asks by ARP"}
+_EXPLAINED = {
+    "ip4-glean": "no neighbour and no route but the subnet's own: nobody may have this address; VPP asks by ARP"
+}
 """What a node's counter alone does not tell."""
+_ASKING = ("ip4-glean", "ip4-arp")
+"""Nodes that send a question by ARP in place of the packet."""
 
 
 class _LinkPort(MemoryPort):
@@ -221,7 +225,7 @@ class MemoryDevices:
         if ends == (0, 0):
             ends = frame_ends(data)
         where = f"node {self._node}: VPP interface {self._label(interface)}: {node}"
-        self._notes.lost(where, _EXPLAINED.get(node, reason.description), *ends)
+        self._notes.lost(where, _EXPLAINED.get(node, reason.description), *ends, asking=node in _ASKING)
 
     def _label(self, interface: Interface) -> str:
         """Return an interface's name in VPP, and whose it is."""

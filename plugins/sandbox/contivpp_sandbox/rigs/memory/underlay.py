@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 from contivpp_linux.kernel.memory_links import MemoryLink
-from contivpp_sandbox.rigs.memory.notes import Notes
+from contivpp_sandbox.rigs.memory.notes import UNDERLAY, Notes
 from contivpp_sandbox.rigs.memory.packets import frame_ends
 
 __all__ = ["Switch"]
@@ -87,4 +87,4 @@ class Switch:
             link.receive(frame)
 
     def _lost(self, reason: str, frame: bytes) -> None:
-        self._notes.lost("underlay", reason, *frame_ends(frame))
+        self._notes.lost(UNDERLAY, reason, *frame_ends(frame))

@@ -135,7 +135,7 @@ def _http(request: bytes, text: bytes) -> bytes:
 
 
 class Control:
-    """The control socket: `ports`, `open`, `probe`, `http`; and `watch`, of which `arrival` on this connection tells."""
+    """The control socket: `ports`, `open`, `probe`, `http`; `watch`, of which `arrival` on this connection tells."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder

@@ -13,7 +13,6 @@ from typing import Any
 from contivpp_core.errors import ContivError
 from contivpp_sandbox.sandbox.cni import CniError, call_cni
 from contivpp_sandbox.sandbox.directory import Directory
-from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.keeper_client import KeeperClient
 from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.pod import SandboxPod
@@ -64,13 +63,16 @@ class Kubelet:
     async def retry(self) -> None:
         """Connect pods anew that are not connected, or whose process has ended; with new containers, as kubelets do."""
         failed = [pod for pod in self.pods.values() if self.runs(pod) and not (pod.address and pod.process.alive)]
+        ready = []
         for pod in failed:
             if failure := await self.disconnect(pod):
-                raise SandboxError(failure)
+                pod.failure = pod.failure or failure
+                continue
             self.generation += 1
             pod.renew(self.generation)
-        if failed:
-            await self.connect(failed)
+            ready.append(pod)
+        self._save()
+        await self.connect(ready)
 
     async def connect(self, pods: Sequence[SandboxPod]) -> None:
         """Connect pods, all at once; what goes wrong is in their `failure`."""

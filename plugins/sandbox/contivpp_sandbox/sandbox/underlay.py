@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from contivpp_sandbox.rigs.layout import MANAGEMENT_NETWORK, MANAGEMENT_PREFIX
+from contivpp_sandbox.rigs.layout import MANAGEMENT_PREFIX
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.inventory import Inventory, NodePlace

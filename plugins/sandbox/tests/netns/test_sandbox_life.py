@@ -33,7 +33,8 @@ def links() -> set[str]:
 def test_up_apply_matrix_down_leaves_nothing(box: Sandboxes) -> None:
     before = links()
     out, _ = box.run("up")
-    assert all(step in out for step in ("namespaces and underlay", "the cluster's store", "VPP of node1: vpp v", "agent of node1"))
+    steps = ("namespaces and underlay", "the cluster's store", "VPP of node1: vpp v", "agent of node1")
+    assert all(step in out for step in steps)
     assert os.stat("/proc/self/ns/net").st_ino not in box.networks()
     out, _ = box.run("apply", "-f", str(box.manifest))
     assert "pod default/a: 10.1." in out

@@ -57,7 +57,7 @@ def test_a_node_is_cut_off_and_healed(box: Sandboxes) -> None:
 def test_loss_is_had_or_said_to_be_impossible(box: Sandboxes) -> None:
     process = box.start("break", "node2", "--loss", "10")
     out, errors = process.communicate(timeout=30)
-    assert process.returncode == 0 and "node2 loses 10 %" in out or "it lacks sch_netem" in errors
+    assert (process.returncode == 0 and "node2 loses 10 %" in out) or "it lacks sch_netem" in errors
     box.run("break", "node2", "--heal")
 
 

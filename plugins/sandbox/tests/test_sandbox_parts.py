@@ -272,7 +272,10 @@ def test_a_node_that_comes_back_has_its_place_and_the_smallest_free_id(directory
 # --- help
 
 
-@pytest.mark.parametrize("action", ["up", "apply", "delete", "exec", "restart", "break", "matrix", "status", "down", "demo"])
+ACTIONS = ("up", "apply", "delete", "exec", "restart", "break", "matrix", "status", "down", "demo")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
 def test_help_has_examples(action: str, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["sandbox", action, "--help"])

@@ -35,6 +35,10 @@ buffers {{ page-size 4k buffers-per-numa 4096 }}
 plugins {{ {plugins} plugin dpdk_plugin.so {{ disable }} }}
 """
 
+# With its default, VPP 26.06 tells the kernel that packets have a virtio header; but where the link's offloads are off,
+# it leaves the header out, and the kernel drops what it cannot read, without a word.
+_STARTUP = "create host-interface name {link} cksum-gso-disable\n"
+
 _LOCKED_BYTES = 256 << 20
 
 # As vppctl does it: a terminal of this name (telnet, RFC 1091) gets no prompt, no banner, no paging.
@@ -93,7 +97,7 @@ def command(dataplane: Dataplane, folder: NodeFolder, *, link: str) -> list[str]
     if not os.access(vpp, os.X_OK):
         raise SandboxError(f"{VARIABLE}={vpp}: there is no executable that you may run")
     plugins = plugin_folder(vpp)
-    (folder.path / "vpp" / "startup").write_text(f"create host-interface name {link}\n", "ascii")
+    (folder.path / "vpp" / "startup").write_text(_STARTUP.format(link=link), "ascii")
     configuration = folder.path / "vpp.conf"
     text = _CONFIGURATION.format(
         folder=folder.path,

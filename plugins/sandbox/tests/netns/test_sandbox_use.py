@@ -102,7 +102,8 @@ def test_stdin_and_delete(box: Sandboxes) -> None:
 def test_files_that_are_wrong_change_nothing(box: Sandboxes) -> None:
     text = "kind: Service\nmetadata: {name: s}\n---\nkind: Pod\nmetadata: {name: d}\nspec: {nodeName: other}\n--- 7"
     _, errors = box.run("apply", "-f", "-", stdin=text, code=2)
-    assert "-: document 1: objects of kind Service are not served yet: known are Pod, Namespace, Node, NodeConfig" in errors
+    known = "known are Pod, Namespace, Node, NodeConfig"
+    assert f"-: document 1: objects of kind Service are not served yet: {known}" in errors
     assert "-: document 2: spec.nodeName: there is no node other: nodes are node1" in errors
     assert "-: document 3: is no object, but int" in errors
     _, errors = box.run("apply", "-f", "nowhere.yaml", code=2)

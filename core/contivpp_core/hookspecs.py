@@ -143,15 +143,15 @@ def vpp_lost(event: VppLost) -> Awaitable[None] | None:
 def node_joined(event: NodeJoined) -> Awaitable[None] | None:
     """A node became part of the cluster.
 
-    No plugin of this release tells it: there is one node.
+    The plugin `datastore` tells it, also of every node that is there when the agent starts, this one too.
     """
 
 
 @hookspec
 def node_changed(event: NodeChanged) -> Awaitable[None] | None:
-    """A node's addresses changed.
+    """A node's addresses, or its ID, changed.
 
-    No plugin of this release tells it: there is one node.
+    The plugin `datastore` tells it.
     """
 
 
@@ -159,7 +159,7 @@ def node_changed(event: NodeChanged) -> Awaitable[None] | None:
 def node_left(event: NodeLeft) -> Awaitable[None] | None:
     """A node left the cluster for good.
 
-    No plugin of this release tells it: there is one node.
+    The plugin `datastore` tells it.
     """
 
 

@@ -48,6 +48,15 @@ def _pods(client: Client, arguments: argparse.Namespace) -> View:
     return records, heading, rows
 
 
+def _nodes(client: Client, arguments: argparse.Namespace) -> View:
+    records = client.get("v1", "tables", "ClusterNode")["records"]
+    rows = [
+        [record["name"], record["node_id"], *(", ".join(record[f]) for f in ("vpp_addresses", "management_addresses"))]
+        for record in sorted(records, key=lambda record: (record["node_id"], record["name"]))
+    ]
+    return records, ["name", "id", "vpp addresses", "management addresses"], rows
+
+
 def _items(client: Client, arguments: argparse.Namespace, kinds: Sequence[str] = ()) -> View:
     query = {
         "kind": ",".join(kinds) or getattr(arguments, "kind", ""),
@@ -109,6 +118,7 @@ def _status(client: Client, arguments: argparse.Namespace) -> View:
 
 _NOUNS: dict[str, tuple[str, Callable[[Client, argparse.Namespace], View]]] = {
     "pods": ("the pods on this node, and how each stands", _pods),
+    "nodes": ("the nodes of the cluster, as each has published itself", _nodes),
     "interfaces": ("VPP's interfaces for pods and node", _interfaces),
     "items": ("what the dataplanes are to hold, and how each item stands", _items),
     "tables": ("the agent's tables, or the records of one", _tables),
@@ -143,6 +153,7 @@ GET = Command(
     _configure_get,
     (
         ("contivpp get pods", "the pods on this node"),
+        ("contivpp get nodes", "the nodes of the cluster: ID and addresses"),
         ("contivpp get items --state failed -o wide", "what could not be applied, for whom, and why"),
         ("contivpp get tables Pod -o json", "every record of the table Pod"),
         ("contivpp get status", "readiness, condition by condition"),

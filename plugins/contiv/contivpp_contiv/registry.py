@@ -19,9 +19,10 @@ from contivpp_contiv.records import FAULT, HOST_LINK, OWN_NODE, Fault, HostLink
 from contivpp_core.agent import Agent
 from contivpp_core.cluster import HasStore, encode_node, node_key
 from contivpp_core.errors import ContivError
+from contivpp_core.kubernetes import NODE, NODE_SETTINGS
 from contivpp_core.kvstore import KVStore, KVStoreError
 from contivpp_core.ledger import LedgerWrite
-from contivpp_core.node import NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim, NodeConfig
+from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim, NodeConfig
 from contivpp_core.state import Put, Ready
 
 __all__ = ["Registry"]
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 SPACE = "contiv.node"
 NODE_ID, LINK_KIND = "id", "host-link"
+_OF_OTHERS = (NODE.name, NODE_SETTINGS.name, CLUSTER_NODE.name, NODE_CLAIM.name)
+"""Tables that another plugin fills; where none does, they are complete as they are."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 10.0
 
 
@@ -50,6 +53,8 @@ class Registry:
     async def start(self) -> None:
         """Take over what is known, and begin to watch."""
         ledger = self._agent.ledger
+        unsourced = [table for table in _OF_OTHERS if not self._agent.sourced(table)]
+        await self._agent.controller.write("nobody tells", [Ready(table) for table in unsourced])
         store, stored = self._store(), ledger.get(SPACE, NODE_ID)
         alone = 1 if store is None else None  # nobody could give another
         await self._become(self._config.node_id or (int(stored) if stored else alone))

@@ -12,11 +12,13 @@ from typing import TextIO
 
 from .api import Vpp
 from .api.vpp import TraceEntry
+from .dataplane import DataplaneError
 from .server import Server
 
 EXAMPLES = """examples:
   embeddedvpp --api-socket /tmp/api.sock
   embeddedvpp --api-socket /run/vpp/api.sock --cli-socket /run/vpp/cli.sock --api-trace requests.log
+  embeddedvpp --api-socket /run/vpp/api.sock --host-interface eth1 --host-interface eth2
 """
 
 
@@ -29,6 +31,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--api-socket", required=True, metavar="PATH", help="socket of the binary API")
     result.add_argument("--cli-socket", metavar="PATH", help="socket for vppctl -s PATH")
     result.add_argument("--stats-socket", metavar="PATH", help="socket of the statistics segment")
+    result.add_argument(
+        "--host-interface", action="append", default=[], metavar="NAME",
+        help="create host-NAME on this Linux interface at the start, down, as VPP's own start-up can (repeatable)",
+    )  # fmt: skip
     result.add_argument(
         "--api-trace", metavar="FILE", help="append the time and name of every request to a file"
     )
@@ -47,6 +53,11 @@ async def run(options: argparse.Namespace, trace: TextIO | None = None) -> None:
         trace.write(f"{entry.time:.6f} {entry.client} {entry.name}\n")
 
     vpp = Vpp(on_trace=write if trace else None)
+    try:
+        vpp.create_host_interfaces(options.host_interface)
+    except DataplaneError as error:
+        await vpp.dataplane.close()
+        raise OSError(str(error)) from error
     async with Server(
         vpp, api_socket=options.api_socket, cli_socket=options.cli_socket, stats_socket=options.stats_socket
     ):

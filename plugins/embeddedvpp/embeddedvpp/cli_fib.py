@@ -7,18 +7,17 @@ like its entry, ``next`` is the interface's index, and the numbers in ``[@N]`` a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .columns import row
 from .dataplane import FibEntry, FibTable, Interface, Path, PathType, format_ip4
+from .dataplane.load_balance import shares
 
 if TYPE_CHECKING:
     from .api.vpp import Vpp
     from .dataplane.forwarding import Action
 
-MOST_BUCKETS = 16
 DROP = "[@0]: dpo-drop ip4"
 UNSET = 0xFFFFFFFF
 HEADING = "flow hash:[src dst sport dport proto flowlabel ] epoch:0 flags:none"
@@ -60,7 +59,8 @@ def _load_balance(vpp: Vpp, entry: FibEntry, indent: int, *, depth: int) -> str:
         (_path_text(vpp, entry, path, actions, indent, depth), path.weight or 1)
         for path, actions in vpp.dataplane.graph.ip4.resolver.usable_paths(entry)
     ] or [(DROP, 1)]
-    buckets = list(_buckets(weighted))
+    parts = shares([weight for _, weight in weighted])
+    buckets = [weighted[place][0] for place, number in parts for _ in range(number)]
     lines = [
         f"dpo-load-balance: [proto:ip4 index:{entry.number} buckets:{len(buckets)} uRPF:{entry.number} "
         f"to:[{entry.packets}:{entry.bytes}]]"
@@ -71,18 +71,6 @@ def _load_balance(vpp: Vpp, entry: FibEntry, indent: int, *, depth: int) -> str:
         lines.append(f"{'':{indent}}[{first if first == last else f'{first}-{last}'}] {text}")
         first = last + 1
     return "\n".join(lines)
-
-
-def _buckets(weighted: list[tuple[str, int]]) -> Iterator[str]:
-    """A power of two of buckets, in proportion to the weights."""
-    total = sum(weight for _, weight in weighted)
-    number = total if total & (total - 1) == 0 else max(MOST_BUCKETS, 1 << (len(weighted) - 1).bit_length())
-    done = given = 0
-    for text, weight in sorted(weighted, key=lambda each: -each[1]):
-        done += weight
-        share = -(-number * done // total) - given
-        given += share
-        yield from [text] * share
 
 
 def _path_text(  # noqa: PLR0917 - one place calls it

@@ -83,3 +83,35 @@ def test_cli_answers_a_line(embedded_vpp: EmbeddedVpp) -> None:
             data += part
     assert b"vpp v26.06-release" in data
     assert b"unknown input `nonsense'" in data
+
+
+@pytest.mark.netns
+def test_host_interfaces_are_there_from_the_start(tmp_path: Path) -> None:
+    script = """
+import asyncio, sys
+from embeddedvpp.__main__ import main
+from embeddedvpp.api import Vpp
+
+async def start():
+    vpp = Vpp()
+    vpp.create_host_interfaces(["one", "two"])
+    print([(i.name, i.sw_if_index, i.flags, i.tag) for i in vpp.dataplane.interfaces])
+    await vpp.dataplane.close()
+
+asyncio.run(start())
+sys.exit(main(["--api-socket", sys.argv[1], "--host-interface", "one", "--host-interface", "three"]))
+"""
+    import sys
+
+    links = "ip link add one type veth peer name two && "
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", links + 'exec "$0" "$@"', sys.executable, "-c", script,
+         str(tmp_path / "api.sock")],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        pytest.skip(f"no network namespaces: {done.stderr.strip()}")
+    assert done.stdout.strip() == "[('local0', 0, 0, ''), ('host-one', 1, 2, ''), ('host-two', 2, 2, '')]", done.stderr
+    assert done.returncode == 1
+    assert "no Linux interface 'three'" in done.stderr
+    assert not (tmp_path / "api.sock").exists()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -146,6 +146,14 @@ class Vpp:
         self.trace: deque[TraceEntry] | None = None
         self.on_trace = on_trace
         self._unsubscribe = self.dataplane.subscribe_interfaces(self._interface_event)
+
+    def create_host_interfaces(self, names: Iterable[str]) -> None:
+        """What VPP has by itself: ``create host-interface name NAME`` of its start-up configuration, in this order.
+
+        They are down, have no tag and a random MAC address. Raises DataplaneError.
+        """
+        for name in names:
+            self.devices.create_af_packet(name, None)
 
     def register(self, session: ApiSession) -> int:
         """A handle for a new client."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import reduce
-from math import gcd
 from typing import TYPE_CHECKING
 
 from .addresses import MASKS
 from .fib import EntryFlag, FibEntry, FibTable, Path, PathType
 from .interfaces import INVALID_INDEX, Interface
+from .load_balance import Choice, shares
 
 if TYPE_CHECKING:
     from .graph import Node, Packet
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 CACHE_LIMIT = 65536  # destinations remembered for each table
 DEPTH_LIMIT = 8  # recursive next hops and look-ups in other tables
-BUCKET_LIMIT = 64
-_PORT_PROTOCOLS = frozenset((6, 17))  # TCP and UDP have ports to hash
 
 
 @dataclass(slots=True, eq=False)
@@ -46,22 +43,11 @@ class LoadBalance:
 
     entry: FibEntry
     actions: tuple[Action, ...]
+    choice: Choice
 
     def choose(self, packet: Packet) -> Action:
         """The action for the flow that a packet belongs to."""
-        data = packet.data
-        ports = 0
-        if data[9] in _PORT_PROTOCOLS and len(data) >= 24 and not data[6] & 0x3F and not data[7]:
-            ports = int.from_bytes(data[20:24], "big")
-        return self.actions[flow_hash(packet.source, packet.destination, data[9], ports) % len(self.actions)]
-
-
-def flow_hash(source: int, destination: int, protocol: int, ports: int) -> int:
-    """Spread flows evenly; the same flow always gives the same number (it is not VPP's)."""
-    value = (source * 0x9E3779B1 ^ destination * 0x85EBCA77 ^ ports * 0xC2B2AE3D ^ protocol) & 0xFFFFFFFF
-    value = (value ^ (value >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
-    value = (value ^ (value >> 12)) * 0x297A2D39 & 0xFFFFFFFF
-    return value ^ (value >> 15)
+        return self.choice.choose(packet.data)
 
 
 class Resolver:
@@ -82,7 +68,8 @@ class Resolver:
         found = table.cache.get(destination)
         if found is None:
             entry = table.lookup(destination)
-            found = LoadBalance(entry, tuple(self._entry_actions(entry, destination, 0)))
+            choice = self._entry_choice(entry, destination, 0)
+            found = LoadBalance(entry, tuple(choice.actions()), choice)
             if len(table.cache) >= CACHE_LIMIT:
                 table.cache.clear()
             table.cache[destination] = found
@@ -93,9 +80,13 @@ class Resolver:
         """The paths of an entry that are in use, with what they lead to: the best preference that leads anywhere."""
         for preference in sorted({path.preference for path in entry.paths}):
             paths = [path for path in entry.paths if path.preference == preference]
-            found = [(path, self._path_actions(path, entry, entry.address, 0)) for path in paths]
-            if any(actions for _, actions in found):
-                return [(path, actions) for path, actions in found if actions]
+            found = [(path, self._path_bucket(path, entry, entry.address, 0)) for path in paths]
+            usable = [(path, bucket) for path, bucket in found if bucket is not None]
+            if usable:
+                return [
+                    (path, bucket.actions() if isinstance(bucket, Choice) else [bucket])
+                    for path, bucket in usable
+                ]
         return []
 
     def is_drop(self, table: FibTable, address: int) -> bool:
@@ -118,54 +109,58 @@ class Resolver:
 
     # -- inside -------------------------------------------------------------------------------------
 
-    def _entry_actions(self, entry: FibEntry, destination: int, depth: int) -> list[Action]:
+    def _entry_choice(self, entry: FibEntry, destination: int, depth: int) -> Choice:
         groups: dict[int, list[Path]] = {}
         for path in entry.paths:
             groups.setdefault(path.preference, []).append(path)
         for preference in sorted(groups):
-            weighted: list[tuple[int, list[Action]]] = []
+            usable: list[tuple[int, Action | Choice]] = []
             for path in groups[preference]:
-                actions = self._path_actions(path, entry, destination, depth)
-                if actions:
-                    weighted.append((path.weight or 1, actions))
-            if weighted:
-                return _spread(weighted)
-        return [self._action("ip4-drop")]
+                bucket = self._path_bucket(path, entry, destination, depth)
+                if bucket is not None:
+                    usable.append((path.weight, bucket))
+            if usable:
+                parts = shares([weight for weight, _ in usable])
+                return Choice(tuple(usable[place][1] for place, number in parts for _ in range(number)))
+        return Choice((self._action("ip4-drop"),))
 
-    def _path_actions(self, path: Path, entry: FibEntry, destination: int, depth: int) -> list[Action]:
-        """The actions of a path; none if it is unresolved."""
+    def _path_bucket(self, path: Path, entry: FibEntry, destination: int, depth: int) -> Action | Choice | None:
+        """What a path leads to; None if it is unresolved."""
         if path.type is PathType.LOCAL or entry.flags & EntryFlag.LOCAL:
-            return [self._action("ip4-receive", self.dataplane.interfaces.find(path.sw_if_index), path=path)]
+            return self._action("ip4-receive", self.dataplane.interfaces.find(path.sw_if_index), path=path)
         if path.type is PathType.DROP:
-            return [self._action("ip4-drop", path=path)]
+            return self._action("ip4-drop", path=path)
         if path.type is not PathType.NORMAL:
-            return [self._action("ip4-null", path=path)]
+            return self._action("ip4-null", path=path)
         if path.sw_if_index != INVALID_INDEX:
-            return self._interface_actions(path, entry, destination)
+            return self._interface_action(path, entry, destination)
         if depth >= DEPTH_LIMIT:
-            return []
+            return None
         table = self.dataplane.fibs.find(path.table_id)
         if table is None:
-            return []
+            return None
         target = path.next_hop or destination
-        return self._entry_actions(table.lookup(target), target, depth + 1)
+        choice = self._entry_choice(table.lookup(target), target, depth + 1)
+        if len(choice.buckets) == 1:
+            return choice.buckets[0]
+        return choice if path.next_hop else Choice(choice.buckets, fresh=True)
 
-    def _interface_actions(self, path: Path, entry: FibEntry, destination: int) -> list[Action]:
+    def _interface_action(self, path: Path, entry: FibEntry, destination: int) -> Action | None:
         interface = self.dataplane.interfaces.find(path.sw_if_index)
         if interface is None or not interface.is_up:
-            return []
+            return None
         next_hop = path.next_hop
         if not next_hop and entry.length == 32:
             next_hop = entry.address
         if not next_hop:
-            return [self._action("ip4-glean", interface, destination, path=path)]
+            return self._action("ip4-glean", interface, destination, path=path)
         neighbor = self.dataplane.neighbors.get(path.sw_if_index, next_hop)
         if neighbor is None:
-            return [self._action("ip4-arp", interface, next_hop, path=path)]
+            return self._action("ip4-arp", interface, next_hop, path=path)
         rewrite = neighbor.mac + interface.mac + b"\x08\x00"
-        return [
-            Action(self._node("ip4-rewrite"), interface, next_hop, rewrite, interface.ip4_mtu or 65535, path)
-        ]
+        return Action(
+            self._node("ip4-rewrite"), interface, next_hop, rewrite, interface.ip4_mtu or 65535, path
+        )
 
     def _action(
         self, node: str, interface: Interface | None = None, next_hop: int = 0, path: Path | None = None
@@ -174,20 +169,6 @@ class Resolver:
 
     def _node(self, name: str) -> Node:
         return self.dataplane.graph.nodes[name]
-
-
-def _spread(weighted: list[tuple[int, list[Action]]]) -> list[Action]:
-    """Buckets in proportion to the paths' weights."""
-    if len(weighted) == 1:
-        return weighted[0][1]
-    divisor = reduce(gcd, (weight for weight, _ in weighted))
-    total = sum(weight // divisor for weight, _ in weighted)
-    scale = max(1, -(-total // BUCKET_LIMIT))
-    buckets: list[Action] = []
-    for weight, actions in weighted:
-        for number in range(max(1, weight // divisor // scale)):
-            buckets.append(actions[number % len(actions)])
-    return buckets
 
 
 class Throttle:

@@ -184,7 +184,8 @@ class Graph:
                 busy = self._dispatch()
                 if not busy and self.output:
                     self._transmit()
-                    busy = bool(self._input or self.output)
+                    virtual = self.layer2.input.pending or self.vxlan.encap_node.pending
+                    busy = bool(self._input or self.output or virtual)
         finally:
             self._running = False
 

@@ -113,13 +113,13 @@ class Ip4:
             data = packet.data
             action = packet.action
             if not packet.local:
-                if data[8] <= 1:
-                    graph.icmp.error(packet, "ip4-rewrite", reasons.IP4_TIME_EXPIRED, TTL_EXCEEDED)
-                    continue
-                data[8] -= 1
+                data[8] = ttl = data[8] - 1
                 total = (data[10] << 8) + data[11] + 0x100
                 total = (total & 0xFFFF) + (total >> 16)
                 data[10], data[11] = total >> 8, total & 255
+                if not ttl:  # the sender gets back what its packet has become
+                    graph.icmp.error(packet, "ip4-rewrite", reasons.IP4_TIME_EXPIRED, TTL_EXCEEDED)
+                    continue
             if len(data) > action.mtu:
                 self._too_big(packet)
             elif action.interface is not None and "ip4-output" in action.interface.arcs:

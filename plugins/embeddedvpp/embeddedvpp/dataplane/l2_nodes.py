@@ -220,6 +220,7 @@ class Layer2:
 
     def _output(self, vector: list[Packet]) -> None:
         graph = self.graph
+        graph.count("l2-output", reasons.L2_OUTPUT, len(vector))
         for packet in vector:
             interface = packet.tx
             port = interface.l2 if interface is not None else None

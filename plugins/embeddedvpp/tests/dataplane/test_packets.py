@@ -95,7 +95,7 @@ def test_expired_ttl_is_answered_from_the_receiving_interface():
     rig.send(packet(ttl=1))
     (frame,) = rig.out(0)
     assert icmp_of(frame) == (11, 0, bytes((10, 0, 1, 1)), bytes((10, 0, 1, 2)))
-    assert frame[42:62] == packet(ttl=1)[:20]
+    assert frame[42:62] == packet(ttl=0)[:20]
     assert rig.errors()[("ip4-icmp-error", "ttl_expire_sent")] == 1
     assert rig.drops == [("ip4-rewrite", "time_expired")]
     rig.send(packet(ttl=1))

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the store's keys and values mean for the agent's tables: pure functions.
+
+The key alone says which record a value is about, so that a deletion, or a value that cannot be read, concerns that
+record and no other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from contivpp_core import kubernetes
+from contivpp_core.cluster import NODES, OBJECTS, MalformedValue, decode_node
+from contivpp_core.kubernetes import KINDS, POD, MalformedObject
+from contivpp_core.node import CLUSTER_NODE
+from contivpp_core.records import AnyTable, Record
+
+__all__ = ["ROOT", "TABLES", "Place", "place", "record"]
+
+ROOT = "/contivpp/"
+"""The prefix of all that is ours: one list and one watch see objects and nodes in one order."""
+
+TABLES: tuple[AnyTable, ...] = (*KINDS.values(), CLUSTER_NODE)
+"""The tables that are filled."""
+
+
+class Place(NamedTuple):
+    """Where a key's record is."""
+
+    table: AnyTable
+    key: str
+
+
+def place(key: str) -> Place | None:
+    """Return the place of a store's key; None if no table mirrors it; raise MalformedValue if it is no proper key."""
+    if key.startswith(NODES):
+        name = key.removeprefix(NODES)
+        if not name or "/" in name:
+            raise MalformedValue(f"{key}: a node's key is {NODES}NAME")
+        return Place(CLUSTER_NODE, name)
+    if not key.startswith(OBJECTS):
+        return None
+    kind, *rest = key.removeprefix(OBJECTS).split("/")
+    if kind not in KINDS:
+        return None
+    table = KINDS[kind]
+    if len(rest) != 2 or not all(rest) or (rest[0] == "_") is (table is POD):
+        form = "NAMESPACE/NAME" if table is POD else "_/NAME"
+        raise MalformedValue(f"{key}: the key of a {kind} is {OBJECTS}{kind}/{form}")
+    return Place(table, "/".join(rest) if table is POD else rest[1])
+
+
+def record(key: str, value: bytes, where: Place) -> Record:
+    """Return the record that a value holds; raise MalformedValue."""
+    if where.table is CLUSTER_NODE:
+        return decode_node(key, value)
+    try:
+        found: Record = kubernetes.decode(where.table.record, value)
+    except (MalformedObject, RecursionError) as error:
+        raise MalformedValue(f"{key}: {error}") from error
+    if where.table.key(found) != where.key:
+        raise MalformedValue(f"{key}: the value is about {where.table.key(found)}")
+    return found

@@ -69,6 +69,12 @@ class KernelGate:
         self._stops.append(stop)
         return stop
 
+    def watch_network(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back when links, addresses or routes of the host may have changed."""
+        stop = self._open().watch_network(callback)
+        self._stops.append(stop)
+        return stop
+
     async def close(self) -> None:
         """Nothing: the kernel is the rig's."""
 

@@ -75,7 +75,8 @@ class GatewayRenderer:
         yield vpp.Address(interface=gateway, address=f"{subnets.pod_gateway}/{length}", vrf=self._vrf)
         yield vpp.LinkUp(interface=gateway)
         networks = (subnets.pod_network, subnets.vpp_host_network)
-        yield from (_drop(self._vrf, network) for network in networks)
+        # Without the overlay it is the main VRF that knows the ways to the other nodes, and what is none.
+        yield from (_drop(self._vrf if self._overlay else 0, network) for network in networks)
         if self._vrf:
             yield from self._between(subnets, networks)
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
-from contivpp_core.cluster import HasStore, encode_node, id_key, node_key, object_key
+from contivpp_core.cluster import HasStore, claim_value, encode_node, id_key, node_key, object_key
 from contivpp_core.kubernetes import NAMESPACE, NODE, NODE_SETTINGS, POD
-from contivpp_core.node import CLUSTER_NODE, ClusterNode
+from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_datastore.objects import TABLES, place
@@ -92,6 +92,7 @@ async def test_objects_and_nodes_are_in_their_tables() -> None:
     await store.put(object_key("Secret", "default", "x"), b"of a kind that nobody reads")
     async with mirrored(store) as (agent, plugin):
         assert isinstance(plugin, HasStore)
+        await store.put(id_key(2), claim_value("node2"))
         last = await store.put(node_key("node2"), node("node2", 2, "192.168.16.2/24"))
         await plugin.caught_up(last)
         found = {table.name: list(agent.state.table(table.name)) for table in TABLES}
@@ -101,6 +102,7 @@ async def test_objects_and_nodes_are_in_their_tables() -> None:
             NODE.name: ["node1"],
             NODE_SETTINGS.name: ["node1"],
             CLUSTER_NODE.name: ["node2"],
+            NODE_CLAIM.name: ["2"],
         }
         assert all(agent.state.ready(table.name) and agent.sourced(table.name) for table in TABLES)
         assert plugin.malformed() == []

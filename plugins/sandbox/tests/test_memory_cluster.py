@@ -203,6 +203,73 @@ def test_objects_of_nodes_can_be_changed_while_they_are_there():
     on_cluster(test)
 
 
+@pytest.mark.parametrize("transport", ["vxlan", "nooverlay"])
+@pytest.mark.parametrize("vrf", [0, 7])
+@pytest.mark.parametrize("wiring", ["tap", "veth"])
+def test_every_wiring_connects_pods_nodes_and_outside_hosts(wiring, vrf, transport):
+    contiv = {"nodeToNodeTransport": transport, "podVRFID": vrf, "hostInterconnect": wiring}
+    contiv["podInterface"] = "tap" if wiring == "tap" else "afpacket"
+
+    async def test(rig):
+        assert await all_pairs(rig, ["x/a1", "x/a2", "x/a3"]) == []
+        for source, target, reached in (
+            ("x/a1", "node:n1", "node:n1:80"),
+            ("x/a1", "node:n2", "node:n2:80"),
+            ("x/a1", "172.30.2.2", "node:n2:80"),
+            ("node:n1", "x/a1", "x/a1:80"),
+            ("node:n1", "x/a2", "x/a2:80"),
+            ("node:n1", "172.30.3.2", "node:n3:80"),
+            ("192.168.16.200", "x/a1", "x/a1:80"),
+            ("192.168.16.200", "x/a3", "x/a3:80"),
+            ("x/a2", "192.168.16.201", "192.168.16.201:80"),
+        ):
+            found = await verdict(rig, source, target)
+            assert (source, target, found.reached, found.seen_source) == (source, target, (reached,), source), found
+
+    on_cluster(test, {"contiv": contiv})
+
+
+def test_without_the_store_the_network_goes_on_and_changes_come_later():
+    async def test(rig):
+        store = rig.api.store
+        await rig.delete([ObjectReference("Node", "", "n3")])
+        assert await rig.settle(60) == []
+        store.outage(True)
+        await rig.advance(100)
+        assert await all_pairs(rig, ["x/a1", "x/a2"]) == []
+        await rig.nodes["n1"].stop_agent(kill=True)
+        await rig.nodes["n1"].start_agent()
+        await rig.advance(100)
+        rig.nodes["n2"].stop_vpp()
+        rig.nodes["n2"].start_vpp()
+        await rig.advance(100)
+        assert await all_pairs(rig, ["x/a2"]) == []
+        store.outage(False)
+        await rig.apply([{"kind": "Node", "metadata": {"name": "n3"}}])
+        assert await rig.settle(60) == []
+        await rig.apply([pod("b3", "n3")])
+        assert await rig.settle(60) == []
+        assert await all_pairs(rig, ["x/a1", "x/a2", "x/b3"]) == []
+
+    on_cluster(test)
+
+
+def test_a_killed_agent_publishes_nothing_more():
+    async def test(rig):
+        await rig.nodes["n2"].stop_agent(kill=True)
+        revision = rig.api.store.revision
+        key = "/contivpp/nodes/n2"
+        await rig.api.store.delete(key)
+        await rig.advance(300)
+        assert (await rig.api.store.get(key), rig.api.store.revision) == (None, revision + 1)
+        await rig.nodes["n2"].start_agent()
+        assert await rig.settle(60) == []
+        assert await rig.api.store.get(key) is not None
+        assert await all_pairs(rig, ["x/a1", "x/a2", "x/a3"]) == []
+
+    on_cluster(test)
+
+
 EVENTS = st.sampled_from(
     [
         *(("leave", name) for name in NODES_OF_RIG),

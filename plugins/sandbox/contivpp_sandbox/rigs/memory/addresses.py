@@ -39,14 +39,12 @@ class Addresses:
         """The network of the underlay; None where it is not known beforehand."""
 
     def refresh(self, published: Mapping[str, ClusterNode | None]) -> None:
-        """Learn what nodes have now."""
-        self._others = {}
+        """Learn what nodes have now; what is not told of a node stays."""
         for name, node in published.items():
             if node is not None and node.vpp_addresses:
-                address = int(ipaddress.IPv4Interface(node.vpp_addresses[0]).ip)
-                self._vpp[name] = address
-                self._vpp_once.add(address)
-                self._others[address] = f"vpp:{name}"
+                self._vpp[name] = int(ipaddress.IPv4Interface(node.vpp_addresses[0]).ip)
+                self._vpp_once.add(self._vpp[name])
+        self._others = {address: f"vpp:{name}" for name, address in self._vpp.items() if name in self._nodes}
         for name, machine in self._nodes.items():
             for held in machine.host.namespace.stack.addresses:
                 if held.address.version == 4 and held.scope != Scope.HOST:

@@ -35,7 +35,7 @@ from contivpp_sandbox.rigs.layout import (
     management_address,
 )
 from contivpp_sandbox.rigs.memory.devices import MemoryDevices
-from contivpp_sandbox.rigs.memory.gate import KernelGate
+from contivpp_sandbox.rigs.memory.gate import KernelGate, StoreGate
 from contivpp_sandbox.rigs.memory.notes import Notes
 from contivpp_sandbox.rigs.memory.packets import mac_bytes
 from contivpp_sandbox.rigs.memory.servers import EVERY_PORT
@@ -124,7 +124,7 @@ class MemoryNode:
         self._notes = notes
         self._underlay = underlay
         self._store = store
-        self._gate = KernelGate(self.kernel)
+        self._gate, self._store_gate = KernelGate(self.kernel), StoreGate(store)
         self._ledger = StoredLedger()
         self._devices: MemoryDevices | None = None
         self._connections: set[_ApiPeer] = set()
@@ -231,14 +231,14 @@ class MemoryNode:
 
     async def start_agent(self) -> None:
         """Start an agent, with what the former one has stored."""
-        self._gate = KernelGate(self.kernel)
+        self._gate, self._store_gate = KernelGate(self.kernel), StoreGate(self._store)
         former, self._ledger = self._ledger, StoredLedger()
         await self._ledger.commit(*former.stored.values())
         plugins = [
             VppPlugin(self._connect),
             LinuxPlugin(self._gate),
             IpamPlugin(),
-            DatastorePlugin(self._store),
+            DatastorePlugin(self._store_gate),
             ContivPlugin(serve=False),
             SandboxPlugin(),
         ]
@@ -252,6 +252,7 @@ class MemoryNode:
             return
         if kill:
             self._gate.shut()
+            self._store_gate.shut()
             self._hang_up()
             await self._ledger.close()
         await agent.stop()

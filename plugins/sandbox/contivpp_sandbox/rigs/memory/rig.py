@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from contivpp_core.kvstore import KVStoreError
 from contivpp_datastore.plugin import DatastorePlugin
 from contivpp_sandbox.rigs.base import (
     DEFAULT_UNDERLAY,
@@ -234,7 +236,8 @@ class MemoryRig:
 
     async def probe(self, probe: Probe) -> Verdict:
         """Send a probe from a pod, a node, or an outside host."""
-        self.addresses.refresh({name: await self.api.published(name) for name in self.nodes})
+        with contextlib.suppress(KVStoreError):  # probes are sent during an outage as well
+            self.addresses.refresh({name: await self.api.published(name) for name in self.nodes})
         source = await self._source(probe)
         if isinstance(source, Verdict):
             return source

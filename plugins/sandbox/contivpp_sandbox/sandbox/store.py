@@ -10,7 +10,7 @@ import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
-from contivpp_core.cluster import decode_node, node_key, object_key
+from contivpp_core.cluster import NODES, decode_node, object_key
 from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import DeleteKey, KVStoreError, PutKey
 from contivpp_datastore.embedded.client import EmbeddedStore
@@ -81,18 +81,19 @@ class ClusterStore:
 
     async def revision(self) -> int:
         """Return the revision that the store has now."""
-        return (await self._ask(self.client.list(node_key("")))).revision
+        return (await self._ask(self.client.list(NODES))).revision
 
-    async def vpp_address(self, node: str) -> str:
-        """Return VPP's address of a node as it has published it, without prefix length; "" where it has not."""
-        found = await self._ask(self.client.get(node_key(node)))
-        if found is None:
-            return ""
-        try:
-            addresses = decode_node(found.key, found.value).vpp_addresses
-        except ContivError as error:
-            raise SandboxError(str(error)) from error
-        return addresses[0].partition("/")[0] if addresses else ""
+    async def vpp_addresses(self) -> dict[str, str]:
+        """Return VPP's address of each node that has published one, by the node's name, without prefix length."""
+        found = {}
+        for item in (await self._ask(self.client.list(NODES))).items:
+            try:
+                node = decode_node(item.key, item.value)
+            except ContivError as error:
+                raise SandboxError(str(error)) from error
+            if node.vpp_addresses:
+                found[node.name] = node.vpp_addresses[0].partition("/")[0]
+        return found
 
     async def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         try:

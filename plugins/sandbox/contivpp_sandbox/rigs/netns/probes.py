@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from contivpp_sandbox.probing import ATTEMPTS, RETRY_SECONDS
@@ -35,25 +35,35 @@ class _Target:
 
 
 class Prober:
-    """Sends probes; `learn` takes in which addresses there are now."""
+    """Sends probes; `learn` takes in which addresses pods have now."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._names: dict[str, str] = {}  # of pods and nodes by address, also those that are gone
-        self._addresses: dict[str, str] = {}
+        self._pods: dict[str, str] = {}  # by address, also those that are gone
+        self._addresses: dict[str, str] = {}  # of pods, by name
+        self._vpps: dict[str, str] = {}  # the last address of VPP, by node, also of those that have left
+        self._vpps_once: set[str] = set()
+        self._others: dict[str, str] = {}  # nodes and VPPs that are there, by address
 
     def learn(self) -> None:
-        """Remember the addresses of pods, of hosts, and of nodes."""
+        """Remember the addresses of pods."""
         for pod in self._cluster.pods.values():
             if pod.address and pod.pid:
-                self._names[pod.address] = pod.key
+                self._pods[pod.address] = pod.key
                 self._addresses[pod.key] = pod.address
-        self._names.update(self._cluster.inventory.host_addresses())
+
+    async def _learn_nodes(self) -> None:
+        self._vpps.update(await self._cluster.store.vpp_addresses())
+        self._vpps_once.update(self._vpps.values())
+        there = {address: f"vpp:{name}" for name, address in self._vpps.items() if name in self._cluster.nodes}
+        self._others = {**there, **self._cluster.inventory.host_addresses()}
 
     async def probe(self, probe: Probe) -> Verdict:
         """Send a probe, as often as it says, and summarise."""
         if probe.protocol == "SCTP":
             raise RigError("SCTP probes are not served yet")
+        self.learn()
+        await self._learn_nodes()
         source, why = await self._source(probe)
         if source is None:
             return Verdict(verdict="denied", why=why)
@@ -97,7 +107,7 @@ class Prober:
         """Return an outside host, whose packets enter by a node ("": by the one they did before, or the first)."""
         host = await self._cluster.underlay.host(address)
         if via or not host.via:
-            await self._cluster.underlay.enter_by(host, await self._cluster.store.vpp_address(via or self._first()))
+            await self._cluster.underlay.enter_by(host, self._vpps.get(via or self._first(), ""))
             self._cluster.save()
         return host.station(self._cluster.directory)
 
@@ -106,10 +116,7 @@ class Prober:
         if kind == "node" and node in self._cluster.inventory.nodes:
             return self._at(self._cluster.inventory.nodes[node].management)
         if kind == "vpp":
-            address = await self._cluster.store.vpp_address(node)
-            if address:
-                self._names[address] = name
-            return _Target(address, why=f"{name} has published no address")
+            return _Target(self._vpps.get(node, ""), why=f"{name} never had an address")
         if "/" in name:
             pod = self._cluster.pods.get(name)
             if pod is not None and pod.record.host_network and pod.address:
@@ -124,7 +131,7 @@ class Prober:
 
     def _at(self, address: str) -> _Target:
         """Return whoever has an address of the cluster now."""
-        name = self._names.get(address, "")
+        name = self._name_of(address)
         kind, _, node = name.partition(":")
         if kind == "node":
             place = self._cluster.nodes.get(node)
@@ -136,17 +143,15 @@ class Prober:
 
     def _is_outside(self, address: str) -> bool:
         """Tell whether an address is nobody's in the cluster, and in none of its own networks."""
-        if address in self._names:
+        if address in self._others or address in self._vpps_once:
             return False
         subnets = self._cluster.inventory.subnets()
-        own = (subnets.pods, subnets.vpp_host, subnets.vxlan, subnets.service, MANAGEMENT_NETWORK)
-        if any(ip_address(address) in _network(each) for each in own):
+        own = (subnets.pods, subnets.vpp_host, subnets.vxlan, subnets.service, ip_network(MANAGEMENT_NETWORK))
+        link = subnets.node_interconnect
+        found = ip_address(address)
+        if link is not None and found in (link.network_address, link.broadcast_address):
             return False
-        for place in self._cluster.inventory.members:
-            found = self._cluster.inventory.node_subnets(place)
-            if found is not None and found.node_address is not None and str(found.node_address.ip) == address:
-                return False
-        return True
+        return not any(found in network for network in own)
 
     # --- one probe
 
@@ -193,11 +198,7 @@ class Prober:
         return Verdict(verdict="denied", why=f"{name} saw nothing of it: {why}")
 
     def _name_of(self, address: str) -> str:
-        return self._names.get(address, address)
-
-
-def _network(given: str | IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    return ip_network(given) if isinstance(given, str) else given
+        return self._pods.get(address) or self._others.get(address) or address
 
 
 def _request(probe: Probe, address: str) -> dict[str, Any]:

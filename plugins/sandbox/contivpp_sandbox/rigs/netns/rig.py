@@ -135,6 +135,5 @@ class NetnsRig:
 
     async def probe(self, probe: Probe) -> Verdict:
         """Send a probe, as often as it says."""
-        self._learn()
         assert self._prober is not None
         return await self._prober.probe(probe)

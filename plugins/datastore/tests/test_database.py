@@ -140,9 +140,11 @@ async def test_a_disk_that_refuses_loses_the_whole_group_and_nothing_else(tmp_pa
     first = await store.put("/a", b"1")
     pages = store._database._connection.execute("PRAGMA page_count").fetchone()[0]
     store._database._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StoreUnavailable, match="full"):
-        await store.put("/big", bytes(1 << 20))
-    assert [item.key for item in (await store.list("/")).items] == ["/a"]
+    group = await asyncio.gather(store.put("/ok", b"1"), store.put("/big", bytes(1 << 20)), return_exceptions=True)
+    assert [type(error) for error in group] == [StoreUnavailable, StoreUnavailable]
+    assert "full" in str(group[0])
+    listing = await store.list("/")
+    assert ([item.key for item in listing.items], listing.revision) == (["/a"], first)
     store._database._connection.execute("PRAGMA max_page_count = 1000000")
     assert await store.put("/b", b"1") == first + 1
     await store.close()
@@ -174,6 +176,15 @@ async def test_a_file_is_reopened_with_all_that_was_in_it(tmp_path: Path) -> Non
     await asyncio.sleep(0.5)
     assert await again.get("/leased") is None  # the lease lives on, and ends
     await again.close()
+
+
+async def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    for _ in ("a new file", "one that was there"):
+        store = await SqliteStore.open(tmp_path / "store.db")
+        connection = store._database._connection
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        await store.close()
 
 
 async def test_files_of_others_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import HasStore, claim_value, encode_node, id_key, node_key, object_key
 from contivpp_core.kubernetes import NAMESPACE, NODE, NODE_SETTINGS, POD
+from contivpp_core.kvstore import WatchBatch, WatchEvent
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.testing.kvstore import MemoryKVStore
@@ -194,6 +195,20 @@ async def test_a_store_that_was_put_back_to_an_older_state_is_listed_again() -> 
         assert [record.labels for record in agent.state.table(POD.name).records()] == [(("app", "older"),)]
         await plugin.caught_up(await put_pod(store, "c"))
         assert list(agent.state.table(POD.name)) == ["default/a", "default/c"]
+
+
+@simulated
+async def test_what_a_listing_has_told_is_not_told_again() -> None:
+    """A watch may still deliver what was overtaken by a listing, which `caught_up` asks for, too."""
+    store = MemoryKVStore()
+    async with mirrored(store) as (agent, plugin):
+        old = await put_pod(store, "a")
+        await store.delete(object_key("Pod", "default", "a"))
+        await plugin.caught_up(store.revision)
+        late = WatchEvent(object_key("Pod", "default", "a"), pod("a"), old)
+        await plugin._mirror._apply(WatchBatch(old, (late,)))
+        assert list(agent.state.table(POD.name)) == []
+        assert plugin._mirror.revision == store.revision
 
 
 @simulated

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import Compacted, KVStoreError, StoreUnavailable, WatchEvent
-from contivpp_datastore.embedded import protocol
+from contivpp_datastore.embedded import client, protocol
 from contivpp_datastore.embedded.client import EmbeddedStore
 from contivpp_datastore.embedded.database import HistoryLimit
 from contivpp_datastore.embedded.engine import SqliteStore
@@ -148,10 +148,20 @@ async def test_calls_fail_while_the_server_is_down_and_watches_go_on_afterwards(
     await store.close()
 
 
-async def test_a_server_that_hangs_is_unavailable(tmp_path: Path) -> None:
+async def test_a_server_that_hangs_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "QUIET_SECONDS", 0.2)
     store = EmbeddedStore(tmp_path / "s", timeout=0.5)
     async with process(tmp_path / "s") as server:
         await answering(store)
+        watch = store.watch("/", (await store.list("/")).revision + 1)
+        await anext(watch)
+        news = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.5)
+        assert not news.done()  # quiet, but there
+        server.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(DEADLINE):
+            with pytest.raises(StoreUnavailable, match="no answer within"):
+                await news
         server.send_signal(signal.SIGSTOP)
         with pytest.raises(StoreUnavailable, match="no answer within"):
             await store.put("/a", b"1")

@@ -24,6 +24,7 @@ from .cli_show import (
     show_ip_neighbors,
     show_version,
 )
+from .cli_trace import clear_trace, show_trace, trace_add
 from .dataplane import CLI, DataplaneError, Interface, Path, PathType, format_ip4, ip4
 
 if TYPE_CHECKING:
@@ -205,6 +206,8 @@ COMMANDS: dict[str, Command] = {
     "show bridge-domain": show_bridge_domain, "show l2fib": show_l2fib, "show vxlan tunnel": show_vxlan_tunnel,
     "clear interfaces": clear_interfaces, "clear errors": clear_errors,
     "set interface state": set_interface_state, "ip route": ip_route, "ping": ping, "api trace": api_trace,
+    "trace add": trace_add, "show trace": show_trace, "clear trace": clear_trace,
+    "show node counters": show_errors,
     "help": show_help, "?": show_help,
 }  # fmt: skip
 GROUPS = sorted({name.split()[0] for name in COMMANDS if " " in name})

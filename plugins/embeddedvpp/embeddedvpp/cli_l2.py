@@ -115,11 +115,14 @@ def show_l2fib(vpp: Vpp, words: list[str]) -> str:
     """Show the layer 2 FIB: show l2fib [all | verbose | learn | add | bd_id N | bd_index N]"""
     bridges = vpp.dataplane.bridges
     entries = list(bridges.fib)
-    shown, words = entries if words else [], list(words)
+    shown, verbose, words = entries, bool(words), list(words)
     while words:
         word = words.pop(0)
         if word == "bd_id":
-            index = bridges.get(int(words.pop(0))).index
+            number = int(words.pop(0))
+            if number not in bridges.by_id:
+                raise DataplaneError(Retval.NO_SUCH_ENTRY, f"bridge domain id {number} doesn't exist")
+            index = bridges.by_id[number].index
             shown = [found for found in shown if found.domain == index]
         elif word == "bd_index":
             index = int(words.pop(0))
@@ -131,7 +134,7 @@ def show_l2fib(vpp: Vpp, words: list[str]) -> str:
     if not entries:
         return "no l2fib entries\n"
     lines = []
-    if shown:
+    if verbose:
         heads = (
             ("Mac-Address", 19), ("BD-Idx", 7), ("If-Idx", 7), ("BSN-ISN", 8), ("Age(min)", 9), ("static", 7),
             ("filter", 7), ("bvi", 5), ("Interface-Name", 30),

@@ -21,6 +21,8 @@ class Case:
     frames: Sequence[tuple[str, bytes]]
     mtu: dict[str, int] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
+    patience: float = 0.3  # seconds to wait for the first frame that a frame gives; fragments wait 0.2 for each other
+    trace: bool = True  # is ``show trace`` the same?
 
 
 def own_mac(number: int) -> bytes:
@@ -49,6 +51,14 @@ def packet(
     ends = IPv4Address(source).packed + IPv4Address(destination).packed
     head = struct.pack("!BBHHHBB", 0x45, tos, 20 + len(payload), ident, flags, ttl, protocol)
     return head + internet_sum(head + b"\0\0" + ends).to_bytes(2, "big") + ends + payload
+
+
+def with_options(data: bytes, options: bytes) -> bytes:
+    """The packet with options."""
+    size = 20 + len(options)
+    head = bytes((0x40 | size // 4, data[1])) + (len(data) + len(options)).to_bytes(2, "big") + data[4:10] + b"\0\0"
+    head += data[12:20] + options
+    return head[:10] + internet_sum(head).to_bytes(2, "big") + head[12:] + data[20:]
 
 
 def frame(port: int, data: bytes, *, destination: bytes | None = None) -> tuple[str, bytes]:
@@ -83,6 +93,7 @@ BIG, SMALL = udp(3000), udp(18)
 
 CASES = {
     "fragmentation": Case(
+        trace=False,  # VPP notes the last fragment of a packet at one that was sent before
         mtu={"p1": 9000, "p2": 1400},
         frames=[
             frame(1, packet(ONE, TWO, UDP, BIG, ident=0x1234)),
@@ -118,17 +129,26 @@ CASES = {
         ]
     ),
     "no-route": Case(
-        routes={"30.1.0.0/16": "drop", "30.2.0.0/16": "null-send-unreach", "30.3.0.0/16": "null-send-prohibit"},
+        routes={"30.1.0.0/16": "drop", "30.2.0.0/16": "null-send-unreach"},
         frames=[
             frame(1, packet(ONE, OTHER, UDP, SMALL)),
             frame(1, packet(ONE, "30.1.0.1", UDP, SMALL)),
             frame(1, packet(ONE, "30.2.0.1", UDP, SMALL)),
-            frame(1, packet(ONE, "30.3.0.1", UDP, SMALL)),
             frame(1, packet(ONE, "10.0.2.255", UDP, SMALL)),
             frame(1, packet(ONE, "224.0.0.9", UDP, SMALL)),
             frame(1, packet(ONE, "255.255.255.255", UDP, SMALL)),
         ],
     ),
+    "prohibited-route": Case(  # alone: VPP's throttle sometimes takes one sender for another
+        routes={"30.3.0.0/16": "null-send-prohibit"}, frames=[frame(1, packet(ONE, "30.3.0.1", UDP, SMALL))]
+    ),
+    "options": Case(
+        frames=[
+            frame(1, with_options(packet(ONE, TWO, UDP, SMALL), b"\x94\4\0\0")),
+            frame(1, with_options(packet(ONE, SELF, ICMP, echo(20)), b"\x01\x01\x01\x00")),
+        ]
+    ),
+    "small-mtu": Case(mtu={"p2": 68}, frames=[frame(1, packet(ONE, TWO, UDP, udp(100)))]),
     "for-vpp": Case(
         frames=[
             frame(1, packet(ONE, SELF, ICMP, echo(56), ident=8)),
@@ -143,6 +163,7 @@ CASES = {
         ]
     ),
     "reassembly": Case(
+        patience=0.1,
         frames=[
             *[frame(1, piece) for piece in pieces(ONE, SELF, ICMP, echo(2000), 1480)],
             *[frame(1, piece) for piece in reversed(pieces(ONE, SELF, ICMP, echo(2000), 1000))],
@@ -154,6 +175,8 @@ CASES = {
         ]
     ),
     "echo-larger-than-the-way-back": Case(
+        patience=0.1,
+        trace=False,  # as above
         mtu={"p1": 1400},
         frames=[
             frame(1, packet(ONE, SELF, ICMP, echo(2500))),
@@ -161,6 +184,7 @@ CASES = {
         ],
     ),
     "equal-paths": Case(
+        trace=False,  # which would be long
         routes={
             "20.0.0.0/8": [(TWO, "p2", 1), ("10.0.2.3", "p2", 1)],
             "21.0.0.0/8": [(TWO, "p2", 1), ("10.0.2.3", "p2", 3)],
@@ -174,6 +198,7 @@ CASES = {
         ],
     ),
     "paths-behind-next-hops": Case(
+        trace=False,  # VPP goes through ip4-load-balance for each choice after the first
         routes={
             "20.0.0.0/8": [(TWO, "p2", 1), ("10.0.2.3", "p2", 2), ("10.0.1.3", "p1", 7)],
             "21.0.0.0/8": "20.0.0.9",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from packet_cases import CASES, VETHS, Case, Route, host_mac, own_mac
 
 RESULTS = FilePath(__file__).parent / "packets"
 SHOWN = 80  # bytes of a frame that are in the result as they are
-QUIET = 0.03  # seconds without a frame: nothing more comes
+QUIET = 0.05  # seconds without a frame: nothing more comes
 Result = dict[str, Any]
 
 
@@ -34,6 +35,7 @@ class RealVpp:
 
     cli_socket: str
     program: str
+    patience: float
     sockets: list[socket.socket] = field(default_factory=list)
 
     def command(self, line: str) -> str:
@@ -65,7 +67,7 @@ class RealVpp:
     def send(self, port: str, frame: bytes) -> list[tuple[str, bytes]]:
         """Send a frame; what came out."""
         self.sockets[VETHS.index(port)].send(frame)
-        found, quiet = [], time.monotonic() + 3 * QUIET
+        found, quiet = [], time.monotonic() + self.patience
         while time.monotonic() < quiet:
             for name, each in zip(VETHS, self.sockets, strict=True):
                 try:
@@ -108,10 +110,71 @@ def shortened(port: str, data: bytes) -> list[str | int]:
     return [port, len(data), data[:SHOWN].hex(), hashlib.sha256(data).hexdigest()[:16]]
 
 
-def run(case: Case, send: Callable[[str, bytes], list[tuple[str, bytes]]], show_errors: Callable[[], str]) -> Result:
+# Of a trace: what belongs to a device, numbers of VPP's own, what one knows and the other does not.
+_OF_DEVICE = re.compile(
+    r"^ +((af_packet|block|address|tpacket3_hdr|status|sec|vnet-hdr|gso_size|buffer|current data)\b"
+    r"|flags 0x00 gso_type|next-present|local|ip4 l[23]|l[23]-hdr-offset)"
+)
+_NUMBERS = (
+    (re.compile(r"\b(dpo-idx|adj|next|next:|adj:) ?\d+"), r"\1 N"),
+    (re.compile(r"\bflow: ?0x[0-9a-f]+"), "flow"),
+    (re.compile(r"(: ipv4 via .*) flow hash: 0x[0-9a-f]+"), r"\1"),
+    (re.compile(r"(host-p\d) flags 0x[0-9a-f]+"), r"\1 flags"),
+    (re.compile(r"fragment id 0x[0-9a-f]{4}$"), "fragment id"),
+    (re.compile(r"checksum 0x[0-9a-f]{4} dscp"), "checksum dscp"),
+    (re.compile(r"tx_sw_if_index \d+"), "tx_sw_if_index"),
+    (re.compile(r"(no error|blackholed packets) \(.*\)"), r"\1"),
+    (re.compile(r"^ +0000.*"), ""),
+)
+# VPP notes only some fragments at reassembly, in words about its buffers, and has nodes for multicast.
+_NOT_COMPARED = frozenset(("ip4-local-full-reassembly", "ip4-mfib-forward-lookup", "ip4-mfib-forward-rpf"))
+
+
+def trace(text: str) -> list[list[str]]:
+    """``show trace`` as lines with the node before them, for each packet.
+
+    Sorted: VPP runs its nodes in another order than others do.
+    """
+    packets: list[set[str]] = []
+    node = ""
+    for line in text.splitlines():
+        if line.startswith("Packet "):
+            packets.append(set())
+        elif re.match(r"\d\d:", line):
+            node = line.split(": ", 1)[1]
+            if node not in _NOT_COMPARED:
+                packets[-1].add(node)
+        elif packets and line.strip() and node not in _NOT_COMPARED and not _OF_DEVICE.match(line):
+            for pattern, replacement in _NUMBERS:
+                line = pattern.sub(replacement, line)  # noqa: PLW2901
+            packets[-1].add(f"{node}: {line.strip()}")
+    return [sorted(each) for each in packets]
+
+
+def counters(text: str) -> list[list[str]]:
+    """``show interface``: interface, counter, count."""
+    found, name = [], ""
+    for line in text.splitlines()[1:]:
+        name = line.split()[0] if line[0] != " " else name
+        words = line[68:].split()
+        if words:
+            found.append([name, " ".join(words[:-1]), words[-1]])
+    return sorted(found)
+
+
+def run(
+    case: Case, send: Callable[[str, bytes], list[tuple[str, bytes]]], command: Callable[[str], str]
+) -> Result:
     """Send the case's frames; what happened."""
+    command("trace add af-packet-input 1000")
     out = [[shortened(*each) for each in send(port, frame)] for port, frame in case.frames]
-    return {"out": out, "errors": errors(show_errors())}
+    shown = trace(command("show trace max 1000")) if case.trace else []
+    return {
+        "out": out,
+        "errors": errors(command("show errors")),
+        "counters": counters(command("show interface")),
+        "trace": shown,
+    }
 
 
 def run_real(case: Case) -> Result:
@@ -122,10 +185,10 @@ def run_real(case: Case) -> Result:
     assert program is not None
     with real_vpp() as api_socket:
         folder = FilePath(api_socket).parent
-        vpp = RealVpp(str(folder / "cli.sock"), str(program.with_name("vppctl")))
+        vpp = RealVpp(str(folder / "cli.sock"), str(program.with_name("vppctl")), case.patience)
         vpp.prepare(case)
         try:
-            return run(case, vpp.send, lambda: vpp.command("show errors"))
+            return run(case, vpp.send, vpp.command)
         finally:
             for each in vpp.sockets:
                 each.close()
@@ -147,10 +210,15 @@ def record(names: Iterable[str]) -> None:
 
 
 def _readable(result: Result) -> str:
-    """JSON with a line for each frame."""
-    out = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result["out"])
-    counts = ",\n".join(f"  {json.dumps(each)}" for each in result["errors"])
-    return f'{{"out": [\n{out}\n ],\n "errors": [\n{counts}\n ]}}\n'
+    """JSON with a line for each frame, counter, and line of a trace."""
+    parts = []
+    for key in ("out", "trace"):
+        groups = ",\n".join("  [" + ",\n   ".join(map(json.dumps, each)) + "]" for each in result[key])
+        parts.append(f' "{key}": [\n{groups}\n ]')
+    for key in ("errors", "counters"):
+        lines = ",\n".join(f"  {json.dumps(each)}" for each in result[key])
+        parts.append(f' "{key}": [\n{lines}\n ]')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import pytest
 from embeddedvpp.api import Vpp
 from embeddedvpp.cli import Failure, execute
 from embeddedvpp.cli_socket import Telnet
-from embeddedvpp.dataplane import CLI, Dataplane, PathType, add_memory_interface, link
+from embeddedvpp.dataplane import CLI, Dataplane, Feature, PathType, VxlanTunnel, add_memory_interface, link
 from embeddedvpp.dataplane import Path as RoutePath
+from embeddedvpp.dataplane.l2_fib import L2FibEntry
 from embeddedvpp.pytest_plugin import EmbeddedVpp
 from embeddedvpp.server import Server
 
@@ -201,3 +202,37 @@ def test_vppctl(embedded_vpp: EmbeddedVpp) -> None:
     assert run(typed="show int addr\nshow ip fib table 5\nnonsense\nquit\n") == (
         "local0 (up):\nunknown input `nonsense'\n"
     )
+
+
+def test_show_vxlan_tunnel_has_the_line_of_vpp(vpp: Vpp) -> None:
+    assert execute(vpp, "show vxlan tunnel") == "No vxlan tunnels configured...\n"
+    table = vpp.dataplane.fibs.get(7)
+    tunnels = (
+        VxlanTunnel(0x0A000001, 0x0A000002, 10, vpp.dataplane.fibs.get(0)),
+        VxlanTunnel(0x0A000001, 0x0A000003, 10, table, destination_port=4790, instance=5, decap_next=0),
+    )
+    for tunnel in tunnels:
+        vpp.dataplane.graph.vxlan.add(tunnel)
+    assert execute(vpp, "sh vxlan tun") == (
+        "[0] instance 0 src 10.0.0.1 dst 10.0.0.2 src_port 4789 dst_port 4789 vni 10 "
+        "fib-idx 0 sw-if-idx 3 encap-dpo-idx 0 \n"
+        "[1] instance 5 src 10.0.0.1 dst 10.0.0.3 src_port 4789 dst_port 4790 vni 10 "
+        "fib-idx 1 sw-if-idx 4 encap-dpo-idx 0 decap-next-drop \n"
+    )
+
+
+def test_learnt_entries_show_their_age_and_entries_of_dead_interfaces_are_stale(vpp: Vpp) -> None:
+    bridges = vpp.dataplane.bridges
+    domain = bridges.add(1, features=Feature.FWD, mac_age=5)
+    interface = vpp.dataplane.interfaces.get(1)
+    bridges.join(interface, 1)
+    bridges.fib.add(L2FibEntry(domain.index, bytes(5) + b"\1", 1, learnt=True, sequence=(0, 1), updated=-50.0))
+    bridges.fib.add(L2FibEntry(domain.index, bytes(5) + b"\2", 77, static=True))
+    bridges.fib.add_filter(domain.index, bytes(5) + b"\3")
+    lines = str(execute(vpp, "show l2fib verbose")).splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["00:00:00:00:00:01", "1", "1", "0/1", "2", "-", "-", "-", "loop0"],
+        ["00:00:00:00:00:02", "1", "77", "0/0", "no", "*", "-", "-", "Stale"],
+        ["00:00:00:00:00:03", "1", "-1", "0/0", "no", "*", "*", "-", "N/A"],
+    ]
+    assert "total/learned entries: 3/1" in lines[4]

@@ -84,9 +84,9 @@ class Embedded:
         self.ports[port].inject(frame)
         return self.out
 
-    def show_errors(self) -> str:
-        """As the CLI shows them."""
-        text = execute(Vpp(self.dataplane, time=lambda: self.now), "show errors")
+    def command(self, line: str) -> str:
+        """A command of the CLI."""
+        text = execute(Vpp(self.dataplane, time=lambda: self.now), line)
         assert isinstance(text, str)
         return text
 
@@ -100,10 +100,12 @@ def recorded(name: str) -> Any:
 def test_embedded_vpp_does_with_packets_what_real_vpp_did(name: str) -> None:
     case = cases.CASES[name]
     embedded = Embedded(case)
-    found, wanted = packets.run(case, embedded.send, embedded.show_errors), recorded(name)
+    found, wanted = packets.run(case, embedded.send, embedded.command), recorded(name)
     for number, (got, expected) in enumerate(zip(found["out"], wanted["out"], strict=True)):
         assert got == expected, f"frame {number}"
-    assert found["errors"] == wanted["errors"]
+    assert (found["errors"], found["counters"]) == (wanted["errors"], wanted["counters"])
+    for number, (got, expected) in enumerate(zip(found["trace"], wanted["trace"], strict=True)):
+        assert got == expected, f"trace {number}"
 
 
 @pytest.mark.realvpp

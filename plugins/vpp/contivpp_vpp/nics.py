@@ -2,9 +2,12 @@
 """The NICs of this VPP, as records: the interfaces that it has by itself, whoever gave them to it.
 
 They are read whenever VPP is connected, and after events of interfaces that nobody here made. While VPP is away, the
-last records stand. A NIC is an Ethernet interface that has no tag of ours, and is none of VPP's helpers (loopbacks,
-tunnels, the ends of TAPs and of shared memory). An AF_PACKET interface is one, unless it is on a Linux interface that
-an item stands for: those have no tag for a moment.
+last records stand; after a restart for `GRACE_SECONDS` more, because VPP carries out its start-up commands, which may
+make its NICs, two seconds after its API answers.
+
+A NIC is an Ethernet interface that has no tag of ours, and is none of VPP's helpers (loopbacks, tunnels, the ends of
+TAPs and of shared memory). An AF_PACKET interface is one, unless it is on a Linux interface that an item stands for:
+those have no tag for a moment.
 
 `mtu` is the L3 MTU that the interface had when it was first seen in this life of VPP, which the ledger keeps: what is
 set by items later does not count. VPP does not tell the MTU of the Linux interface below an AF_PACKET one: that shows
@@ -40,6 +43,9 @@ __all__ = ["Nics", "is_nic"]
 log = logging.getLogger(__name__)
 
 COLLECT_SECONDS = 0.1
+GRACE_SECONDS = 5.0
+_ROUNDS = 20
+"""How often it is put off to ask what a new interface is, while interfaces of ours are being made."""
 _LEDGER = ("vpp/nics", "mtu")
 
 _HELPERS = frozenset(
@@ -80,13 +86,27 @@ class Nics:
         self._deleted: set[int] = set()
         self._changed: set[int] = set()
         self._task: asyncio.Task[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
         self._lock = asyncio.Lock()
 
     async def connected(self, incarnation: Incarnation) -> None:
         """Read them from a VPP that was just connected."""
         if self._incarnation is None or not self._incarnation.same(incarnation):
             self._incarnation, self._mtus = incarnation, self._recall(incarnation)
+            self._end_grace()
+            if self._records:
+                self._grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._look_again)
         await self.read()
+
+    def _end_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+        self._grace = None
+
+    def _look_again(self) -> None:
+        """What has not come back by now has gone."""
+        self._grace = None
+        self._begin(set(), {record.index for record in (self._records or {}).values()})
 
     async def read(self) -> None:
         """Read all interfaces and write what is new. Raises what the dump raises."""
@@ -97,24 +117,35 @@ class Nics:
             nics = [each for each in details if is_nic(each) and each.interface_name not in made]
             self._others = {each.sw_if_index for each in details} - {each.sw_if_index for each in nics}
             await self._remember(nics)
-            await self._write({record.name: record for record in map(self._record, nics)})
+            found = {record.name: record for record in map(self._record, nics)}
+            await self._write({**(self._records or {}), **found} if self._grace is not None else found)
         self._encourage({each.interface_name for each in details})
 
     def note(self, event: SwInterfaceEvent) -> None:
         """Take an event of VPP."""
-        (self._deleted if event.deleted else self._changed).add(event.sw_if_index)
+        index = {event.sw_if_index}
+        self._begin(set() if event.deleted else index, index if event.deleted else set())
+
+    def _begin(self, changed: set[int], deleted: set[int]) -> None:
+        self._changed |= changed
+        self._deleted |= deleted
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="vpp nics")
 
     async def stop(self) -> None:
         """End the work."""
+        self._end_grace()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self) -> None:
+        rounds = 0
         while self._deleted or self._changed:
             await asyncio.sleep(COLLECT_SECONDS)
+            rounds += 1
+            if not self._deleted and rounds % _ROUNDS and self._making():
+                continue
             deleted, self._deleted = self._deleted, set()
             changed, self._changed = self._changed, set()
             if not self._concerned(deleted, changed):
@@ -125,6 +156,11 @@ class Nics:
                 return  # they will be read when VPP is back
             except VppConnectionError:
                 log.exception("the interfaces of VPP could not be read")
+
+    def _making(self) -> bool:
+        """Tell whether interfaces of ours are being made: VPP tells of them before their index is known here."""
+        graph = self._agent.scheduler.graph
+        return any(node.running and node.descriptor.space == SPACE for node in graph)
 
     def _concerned(self, deleted: set[int], changed: set[int]) -> bool:
         """Tell whether there may be another NIC, or one less."""

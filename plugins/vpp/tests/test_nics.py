@@ -56,9 +56,9 @@ def test_what_a_nic_is(details: m.SwInterfaceDetails, expected: bool) -> None:
 class Machine:
     """A scripted VPP with interfaces that the test puts into it."""
 
-    def __init__(self, *there: m.SwInterfaceDetails) -> None:
+    def __init__(self, *there: m.SwInterfaceDetails, pid: int = 1) -> None:
         self.there = {each.sw_if_index: each for each in there}
-        self.vpp = ScriptedVpp()
+        self.vpp = ScriptedVpp(pid=pid)
         self.vpp.on(m.SwInterfaceDump, lambda _: list(self.there.values()))
         self.vpp.on(m.SwInterfaceSetMtu, self._set_mtu)
         self.vpp.on(m.CreateLoopbackInstance, self._loopback)
@@ -206,3 +206,23 @@ async def test_a_pods_interface_without_its_tag_is_no_nic() -> None:
         machine.add(interface(5, "host-eth5", "af-packet"))
         await node.until(lambda: "host-eth5" in table(node))
         assert sorted(table(node)) == ["host-eth1", "host-eth5"]
+
+
+async def test_a_restarted_vpp_has_time_to_make_its_nics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VPP carries out its start-up commands two seconds after its API answers."""
+    monkeypatch.setattr("contivpp_vpp.nics.GRACE_SECONDS", 0.6)
+    machines = [Machine(LOCAL, ETH1, interface(2, "host-eth2", "af-packet")), Machine(LOCAL, pid=2)]
+
+    async def connect(factory: Any) -> Any:
+        return await machines[0].vpp.connect(factory)
+
+    async with a_node(connect) as node:
+        await node.until(lambda: "resynced" in node.listener.told)
+        old = machines.pop(0)
+        old.vpp.sessions[-1].transport.close()
+        await node.until(lambda: node.listener.told.count("resynced") == 2)
+        assert sorted(table(node)) == ["host-eth1", "host-eth2"]
+        machines[0].add(interface(5, "host-eth1", "af-packet"))
+        await node.until(lambda: table(node)["host-eth1"].index == 5)
+        assert sorted(table(node)) == ["host-eth1", "host-eth2"]
+        await node.until(lambda: sorted(table(node)) == ["host-eth1"])

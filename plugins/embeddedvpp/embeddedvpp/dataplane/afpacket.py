@@ -2,7 +2,8 @@
 """AF_PACKET ports: an interface ``host-NAME`` on a Linux interface of the process's own network namespace.
 
 The pod's side of a veth pair must have transmit checksum offload off: AF_PACKET hands frames over before
-the kernel has filled their checksums in.
+the kernel has filled their checksums in. The kernel takes 802.1Q tags off; they are put back where an interface has
+sub-interfaces or is bridged, and else not looked for, since that costs time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .devices import DevicePort
@@ -25,6 +27,9 @@ _ETH_P_ALL = 3
 _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _MR_PROMISC, _QDISC_BYPASS, _IGNORE_OUTGOING = 1, 1, 20, 23
 _SO_RCVBUFFORCE = 33
+_AUXILIARY_DATA, _TAG_VALID = 8, 16
+_AUXILIARY = struct.Struct("=I12xHH")  # struct tpacket_auxdata: status, and the tag with its type
+_TAG_SIZE, _EXTRA_SIZE = 4, 64
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
@@ -51,11 +56,34 @@ class AfPacketPort(DevicePort):
             self.socket.close()
             raise
         super().__init__(dataplane, self.socket.fileno())
-        self._receive = self.socket.recv_into
+        self._receive: Callable[[bytearray], int] = self.socket.recv_into
+        self._with_tags = False
 
     def read(self) -> int:
         """Read one frame."""
         return self._receive(self._buffer)
+
+    def _readable(self) -> None:
+        interface = self.interface
+        if interface is not None and not self._with_tags and (interface.subs or interface.l2 is not None):
+            self._with_tags = True  # from now on somebody wants to know
+            self.socket.setsockopt(_SOL_PACKET, _AUXILIARY_DATA, 1)
+            self._receive = self._receive_with_tag
+        super()._readable()
+
+    def _receive_with_tag(self, buffer: bytearray) -> int:
+        """The kernel takes 802.1Q tags off and tells them beside the frame; here they are put back."""
+        view = memoryview(buffer)
+        size, extra, _, _ = self.socket.recvmsg_into([view[_TAG_SIZE:]], _EXTRA_SIZE)
+        for level, kind, content in extra:
+            if (level, kind) == (_SOL_PACKET, _AUXILIARY_DATA):
+                status, tag, protocol = _AUXILIARY.unpack(content)
+                if status & _TAG_VALID:
+                    view[:12] = view[_TAG_SIZE : _TAG_SIZE + 12]
+                    view[12:16] = struct.pack("!HH", protocol or 0x8100, tag)
+                    return size + _TAG_SIZE
+        view[:size] = bytes(view[_TAG_SIZE : _TAG_SIZE + size])
+        return size
 
     def write(self, frame: bytes) -> object:
         """Write one frame."""

@@ -17,6 +17,7 @@ from .errors import DataplaneError
 from .fib import ADJACENCY, DEFAULT_ROUTE, EntryFlag
 from .forwarding import Throttle
 from .interfaces import INVALID_INDEX
+from .ip4_trace import forward_trace
 
 if TYPE_CHECKING:
     from .fib import FibEntry
@@ -38,8 +39,8 @@ class Arp:
         graph.add_node("arp-input", self._input)
         self._reply_node = graph.add_node("arp-reply", self._reply)
         graph.add_node("arp-disabled", self._disabled)
-        graph.add_node("ip4-arp", lambda vector: self._resolve(vector, "ip4-arp"))
-        graph.add_node("ip4-glean", lambda vector: self._resolve(vector, "ip4-glean"))
+        graph.add_node("ip4-arp", lambda vector: self._resolve(vector, "ip4-arp"), trace=forward_trace)
+        graph.add_node("ip4-glean", lambda vector: self._resolve(vector, "ip4-glean"), trace=forward_trace)
 
     # -- asking -------------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ class Arp:
 
     def _answer(self, packet: Packet, mac: bytes, source: int, target: int) -> None:
         own = packet.rx.mac
-        body = HEADER.pack(1, 0x0800, 6, 4, REPLY, own, target, mac, source)
+        body = HEADER.pack(1, 0x0800, 6, 4, REPLY, own, target, mac, source) + packet.data[HEADER.size :]
         self.graph.count("arp-reply", reasons.ARP_REPLIES_SENT)
         self.graph.ethernet.send(packet.rx, packet.ethernet[6:12] + own + b"\x08\x06" + body)
 

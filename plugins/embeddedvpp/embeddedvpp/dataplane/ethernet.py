@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from . import reasons
 from .graph import Packet
-from .sub_interfaces import sub_interface
+from .sub_interfaces import is_priority_tagged, sub_interface
+from .trace_text import frame_text
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -43,6 +44,8 @@ class Ethernet:
         counters.rx_packets += len(frames)
         counters.rx_bytes += sum(map(len, frames))
         if interface.l2 is not None:
+            if interface.subs:
+                frames = self._not_of_subs(interface, frames)
             graph.layer2.receive(interface, frames)
             return
         self.node.calls += 1
@@ -74,10 +77,22 @@ class Ethernet:
             interface.counters.punt += kind >= b"\x06\x00"
             self._drop(interface, reasons.ETHERNET_UNKNOWN_TYPE, frame)
 
+    def _not_of_subs(self, interface: Interface, frames: list[bytes]) -> list[bytes]:
+        """The frames that no sub-interface of a bridged interface takes; they do get theirs."""
+        others = []
+        for frame in frames:
+            if frame[12:14] in _VLAN and sub_interface(interface, frame) is not None:
+                self._tagged(interface, frame)
+            else:
+                others.append(frame)
+        return others
+
     def _tagged(self, interface: Interface, frame: bytes) -> None:
         """To the sub-interface that takes exactly this tag, without the tag unless it is bridged."""
         found = sub_interface(interface, frame)
-        if found is None:
+        if found is None and is_priority_tagged(frame):
+            self.receive(interface, [frame[:12] + frame[16:]])
+        elif found is None:
             self._drop(interface, reasons.ETHERNET_UNKNOWN_VLAN, frame)
         elif not found.admin_up:
             self._drop(found, reasons.ETHERNET_SUB_DOWN, frame)
@@ -100,15 +115,32 @@ class Ethernet:
                 self.graph.drop(packet, f"{interface.name}-output", reasons.INTERFACE_DOWN)
                 continue
             frame = action.rewrite + packet.data
+            if interface.l2 is not None:
+                self._to_bridge(packet, interface, bytearray(frame))
+                continue
             queue = output.get(interface)
             if queue is None:
                 output[interface] = [frame]
             else:
                 queue.append(frame)
 
+    def _to_bridge(self, packet: Packet, interface: Interface, frame: bytearray) -> None:
+        """Layer 3 sends out of an interface that is in a bridge domain, its BVI."""
+        assert interface.l2 is not None
+        interface.counters.tx_packets += 1
+        interface.counters.tx_bytes += len(frame)
+        if self.graph.trace is not None:
+            self.graph.trace.visit(f"{interface.name}-output", f"{interface.name}\n{frame_text(frame)}")
+        packet.data, packet.ethernet, packet.rx, packet.from_bvi = frame, b"", interface, interface.l2.bvi
+        self.graph.layer2.input.pending.append(packet)
+
     def send(self, interface: Interface, frame: bytes) -> None:
         """Send a frame that is complete (ARP)."""
-        if interface.admin_up:
+        if interface.admin_up and interface.l2 is not None:
+            packet = Packet(bytearray(), b"", interface)
+            packet.local = True
+            self._to_bridge(packet, interface, bytearray(frame))
+        elif interface.admin_up:
             self.graph.output.setdefault(interface, []).append(frame)
         else:
             self.graph.count(f"{interface.name}-output", reasons.INTERFACE_DOWN)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .forwarding import Action
     from .interfaces import Interface
     from .model import Dataplane
+    from .trace import Describe, Trace, Tracing
 
 Tracer = Callable[[str, "Interface", Reason, bytes], None]
 
@@ -54,6 +55,7 @@ class Packet:
         "rx",
         "shg",
         "source",
+        "trace",
         "tx",
     )
 
@@ -64,6 +66,7 @@ class Packet:
     position: int
     source: int
     destination: int
+    trace: Trace  # only traced packets have one
     features: int
     shg: int
     from_bvi: bool
@@ -84,6 +87,8 @@ class Node:
     pending: list[Packet] = field(default_factory=list)
     calls: int = 0
     packets: int = 0
+    trace: Describe | None = None  # what it shows of a traced packet; see ``trace``
+    trace_late: bool = False  # … after it has worked on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class Graph:
         from .ip4_nodes import Ip4  # noqa: PLC0415
         from .l2_nodes import Layer2  # noqa: PLC0415
         from .reassembly import Reassembly  # noqa: PLC0415
+        from .trace import Tracing  # noqa: PLC0415
         from .vxlan import Vxlan  # noqa: PLC0415
 
         self.dataplane = dataplane
@@ -113,9 +119,12 @@ class Graph:
         self.errors: dict[tuple[str, Reason], int] = {}
         self.tracer: Tracer | None = None
         self.output: dict[Interface, list[bytes]] = {}
-        self._order: list[Node] = []
+        self.order: list[Node] = []
         self._input: deque[tuple[Interface, list[bytes]]] = deque()
         self._running = False
+        self.started = dataplane.time()
+        self.tracing = Tracing(self)
+        self.trace: Tracing | None = None  # the same while packets are traced
         self.ethernet = Ethernet(self)
         self.ip4 = Ip4(self)
         self.fragmentation = Fragmentation(self)
@@ -128,11 +137,18 @@ class Graph:
 
     # -- building -----------------------------------------------------------------------------------
 
-    def add_node(self, name: str, process: Callable[[list[Packet]], None]) -> Node:
+    def add_node(
+        self,
+        name: str,
+        process: Callable[[list[Packet]], None],
+        *,
+        trace: Describe | None = None,
+        trace_late: bool = False,
+    ) -> Node:
         """Add a node; nodes run in the order of being added, again and again until nothing waits."""
-        node = Node(name, process)
+        node = Node(name, process, trace=trace, trace_late=trace_late)
         self.nodes[name] = node
-        self._order.append(node)
+        self.order.append(node)
         return node
 
     def enable_feature(self, arc: str, node: str, interface: Interface, *, on: bool = True) -> None:
@@ -180,18 +196,19 @@ class Graph:
             busy = True
             while busy:
                 while self._input:
-                    self.ethernet.receive(*self._input.popleft())
-                busy = self._dispatch()
+                    (self.trace or self.ethernet).receive(*self._input.popleft())
+                busy = self._dispatch() if self.trace is None else self.trace.dispatch()
                 if not busy and self.output:
                     self._transmit()
-                    virtual = self.layer2.input.pending or self.vxlan.encap_node.pending
-                    busy = bool(self._input or self.output or virtual)
+                    busy = bool(self._input or self.output or self.vxlan.encap_node.pending)
         finally:
             self._running = False
+            if self.trace is not None:
+                self.trace.finish()
 
     def _dispatch(self) -> bool:
         busy = False
-        for node in self._order:
+        for node in self.order:
             vector = node.pending
             if vector:
                 node.pending = []
@@ -204,6 +221,8 @@ class Graph:
     def _transmit(self) -> None:
         output, self.output = self.output, {}
         for interface, frames in output.items():
+            if self.trace is not None:
+                self.trace.transmit(interface, frames)
             sent = interface.port.send(frames) if interface.port is not None else 0
             counters = interface.counters
             counters.tx_packets += sent
@@ -226,24 +245,48 @@ class Graph:
     def drop(self, packet: Packet, node: str, reason: Reason, *, counted_at: str = "") -> None:
         """Count the reason and end the packet; VPP counts some reasons at another node than where it happens."""
         self.count(counted_at or node, reason)
-        self.discard(packet.rx, node, reason, packet.data)
+        self.discard(packet.rx, node, reason, packet.data, counted=(counted_at or node, reason))
+
+    def punt(self, packet: Packet, node: str, reason: Reason, *, counted_at: str = "") -> None:
+        """End a packet that VPP would hand to somebody outside of it, if anybody asked for that."""
+        self.count(counted_at or node, reason)
+        packet.rx.counters.punt += 1
+        self._ended(packet.rx, node, reason, packet.data, (counted_at or node, reason), "punt")
 
     def blackhole(self, packet: Packet, node: str, why: Reason) -> None:
         """End a packet where VPP counts no reason of its own; the tracer still hears why.
 
         VPP then finds the error that ethernet-input wrote last, which says that there was none.
         """
-        if packet.ethernet:
-            self.count("ethernet-input", NO_ERROR)
-        else:
-            self.count("null-node", BLACKHOLED)
-        self.discard(packet.rx, node, why, packet.data)
+        counted = ("ethernet-input", NO_ERROR) if packet.ethernet else ("null-node", BLACKHOLED)
+        self.count(*counted)
+        self.discard(packet.rx, node, why, packet.data, counted=counted)
 
-    def discard(self, interface: Interface, node: str, reason: Reason, data: bytes | bytearray) -> None:
-        """End a packet whose reason is counted already."""
+    def discard(
+        self,
+        interface: Interface,
+        node: str,
+        reason: Reason,
+        data: bytes | bytearray,
+        counted: tuple[str, Reason] | None = None,
+    ) -> None:
+        """End a packet whose reason is counted already, at the node or where ``counted`` says."""
         interface.counters.drops += 1
+        self._ended(interface, node, reason, data, counted or (node, reason), "drop")
+
+    def _ended(  # noqa: PLR0917 - as above
+        self,
+        interface: Interface,
+        node: str,
+        reason: Reason,
+        data: bytes | bytearray,
+        counted: tuple[str, Reason],
+        end: str,
+    ) -> None:
         if self.tracer is not None:
             self.tracer(node, interface, reason, bytes(data))
+        if self.trace is not None:
+            self.trace.ended(interface, node, reason, data, counted, end)
 
     def error_counts(self) -> list[ErrorCount]:
         """All error counters, by node."""

@@ -13,6 +13,7 @@ from . import reasons
 from .errors import DataplaneError, Retval
 from .forwarding import Throttle, checksum, ip4_packet
 from .graph import Packet
+from .trace_text import ip4_text
 
 if TYPE_CHECKING:
     from .fib import FibTable
@@ -65,8 +66,7 @@ class Icmp:
             elif data[start] == ECHO_REQUEST:
                 self._echo.pending.append(packet)
             elif data[start] != ECHO_REPLY or not self._echo_reply(packet, start):
-                packet.rx.counters.punt += 1
-                self.graph.drop(packet, "ip4-icmp-input", reasons.ICMP_UNKNOWN_TYPE)
+                self.graph.punt(packet, "ip4-icmp-input", reasons.ICMP_UNKNOWN_TYPE)
 
     def _echo_request(self, vector: list[Packet]) -> None:
         target = self.graph.nodes["ip4-load-balance"].pending
@@ -103,6 +103,8 @@ class Icmp:
 
     def error(self, packet: Packet, node: str, reason: Reason, kind: tuple[int, int], value: int = 0) -> None:
         """Drop a packet for a reason and tell its sender, unless that is not allowed or too often."""
+        if self.graph.trace is not None:
+            self.graph.trace.visit("ip4-icmp-error", ip4_text(packet.data))
         if reason is reasons.DROP_ROUTE:
             self.graph.blackhole(packet, node, reason)
         else:

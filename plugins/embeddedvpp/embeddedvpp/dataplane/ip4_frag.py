@@ -81,7 +81,7 @@ class Fragmentation:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.node = graph.add_node("ip4-frag", self._fragment)
+        self.node = graph.add_node("ip4-frag", self._fragment, trace=_trace)
         self._ident = 0
 
     def _fragment(self, vector: list[Packet]) -> None:
@@ -105,3 +105,8 @@ class Fragmentation:
 
     def _refuse(self, packet: Packet, reason: Reason) -> None:
         self.graph.drop(packet, "ip4-frag", reason)
+
+
+def _trace(packet: Packet) -> str:
+    number = len(fragments(packet.data, packet.action.mtu, 0))
+    return f"mtu: {packet.action.mtu} pkt-size: {len(packet.data)} fragments: {number} next: 0"

@@ -10,6 +10,7 @@ from . import reasons
 from .fib import PathType
 from .forwarding import Resolver, Throttle, checksum
 from .icmp import FRAGMENTATION_NEEDED, HOST_PROHIBITED, HOST_UNREACHABLE, PORT_UNREACHABLE, TTL_EXCEEDED
+from .ip4_trace import forward_trace, lookup_trace, null_trace, options_trace, rewrite_trace, udp_trace
 
 if TYPE_CHECKING:
     from .graph import Graph, Packet
@@ -29,13 +30,14 @@ class Ip4:
         self.resolver = Resolver(graph.dataplane)
         self._null_throttle = Throttle(NULL_PERIOD)
         self.input = graph.add_node("ip4-input", self._input)
+        self.options = graph.add_node("ip4-options", self._options, trace=options_trace)
         graph.add_node("ip4-not-enabled", self._not_enabled)
-        self.lookup = graph.add_node("ip4-lookup", self._lookup)
-        graph.add_node("ip4-load-balance", self._lookup)
-        graph.add_node("ip4-rewrite", self._rewrite)
-        graph.add_node("ip4-receive", self._receive)
-        graph.add_node("ip4-drop", self._drop)
-        graph.add_node("ip4-null", self._null)
+        self.lookup = graph.add_node("ip4-lookup", self._lookup, trace=lookup_trace, trace_late=True)
+        graph.add_node("ip4-load-balance", self._lookup, trace=lookup_trace, trace_late=True)
+        graph.add_node("ip4-rewrite", self._rewrite, trace=rewrite_trace, trace_late=True)
+        graph.add_node("ip4-receive", self._receive, trace=forward_trace)
+        graph.add_node("ip4-drop", self._drop, trace=forward_trace)
+        graph.add_node("ip4-null", self._null, trace=null_trace)
 
     # -- input --------------------------------------------------------------------------------------
 
@@ -59,6 +61,8 @@ class Ip4:
                 self.graph.drop(packet, "ip4-input", reasons.IP4_FRAGMENT_OFFSET_ONE)
             elif not ttl:
                 self.graph.icmp.error(packet, "ip4-input", reasons.IP4_TIME_EXPIRED, TTL_EXCEEDED)
+            elif not plain:
+                self.options.pending.append(packet)
             elif packet.destination >> 28 == 14:  # multicast
                 self.graph.drop(
                     packet, "ip4-mfib-forward-rpf", reasons.IP4_RPF_FAILURE, counted_at="ip4-input"
@@ -87,6 +91,11 @@ class Ip4:
         if reason is not None:
             self.graph.drop(packet, "ip4-input", reason)
         return reason is None
+
+    def _options(self, vector: list[Packet]) -> None:
+        """Packets with options go nowhere; VPP lets only IGMP with a router alert in, which nobody here takes."""
+        for packet in vector:
+            self.graph.punt(packet, "ip4-options", reasons.IP4_OPTIONS, counted_at="ip4-input")
 
     def _not_enabled(self, vector: list[Packet]) -> None:
         for packet in vector:
@@ -174,13 +183,14 @@ class Ip4:
             elif data[9] == UDP:
                 self._udp(packet)
             else:
-                packet.rx.counters.punt += 1
-                graph.drop(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
+                graph.punt(packet, "ip4-receive", reasons.IP4_UNKNOWN_PROTOCOL, counted_at="ip4-local")
 
     def _udp(self, packet: Packet) -> None:
         """Whoever has the destination port gets the packet."""
         start = (packet.data[0] & 15) * 4
         node = self.graph.udp_ports.get(int.from_bytes(packet.data[start + 2 : start + 4], "big"))
+        if self.graph.trace is not None:
+            self.graph.trace.visit("ip4-udp-lookup", udp_trace(packet, known=node is not None))
         if node is None:
             self.graph.icmp.error(packet, "ip4-udp-lookup", reasons.NO_LISTENER, PORT_UNREACHABLE)
         else:

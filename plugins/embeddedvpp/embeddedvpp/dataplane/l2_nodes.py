@@ -16,6 +16,7 @@ from .ethernet import ARP, HEADER, IP4, IP6
 from .graph import Packet
 from .interfaces import FloodClass
 from .l2_fib import L2FibEntry
+from .l2_trace import flood_trace, forward_trace, input_trace, learn_trace, output_trace
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -34,18 +35,18 @@ class Layer2:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.input = graph.add_node("l2-input", self._input)
-        self.learn = graph.add_node("l2-learn", self._learn)
-        self.forward = graph.add_node("l2-fwd", self._forward)
+        self.input = graph.add_node("l2-input", self._input, trace=input_trace)
+        self.learn = graph.add_node("l2-learn", self._learn, trace=learn_trace)
+        self.forward = graph.add_node("l2-fwd", self._forward, trace=self._forward_trace)
         self.unknown = graph.add_node("l2-uu-fwd", self._unknown)
-        self.flood = graph.add_node("l2-flood", self._flood)
-        self.output = graph.add_node("l2-output", self._output)
+        self.flood = graph.add_node("l2-flood", self._flood, trace=flood_trace)
+        self.output = graph.add_node("l2-output", self._output, trace=output_trace)
 
-    def receive(self, interface: Interface, frames: list[bytes], *, from_bvi: bool = False) -> None:
-        """Frames of an interface that is in a bridge domain; the graph must run, or be run, afterwards."""
+    def receive(self, interface: Interface, frames: list[bytes]) -> None:
+        """Frames that came in at an interface in a bridge domain."""
         for frame in frames:
             packet = Packet(bytearray(frame), b"", interface)
-            packet.from_bvi = from_bvi
+            packet.from_bvi = False
             self.input.pending.append(packet)
 
     # -- input --------------------------------------------------------------------------------------
@@ -120,6 +121,7 @@ class Layer2:
                 entry.updated = now
             return None
         if entry is None:
+            self.graph.count("l2-learn", reasons.L2_LEARN_MISS)
             limit = port.domain.learn_limit
             if len(bridges.fib) >= limit and bridges.fib.learnt(port.domain.index) >= limit:
                 self.graph.count("l2-learn", reasons.L2_LEARN_LIMIT)
@@ -130,6 +132,8 @@ class Layer2:
             return reasons.L2_SOURCE_FILTERED
         elif entry.static:
             return reasons.L2_MAC_MOVE_VIOLATION
+        else:
+            self.graph.count("l2-learn", reasons.L2_MAC_MOVE)
         sequence = bridges.sequence(port, index)
         bridges.fib.add(
             L2FibEntry(port.domain.index, mac, index, learnt=True, sequence=sequence, updated=now)
@@ -159,7 +163,11 @@ class Layer2:
                 packet.tx = self.graph.dataplane.interfaces.find(entry.sw_if_index)
                 self.output.pending.append(packet)
 
+    def _forward_trace(self, packet: Packet) -> str:
+        return forward_trace(packet, self.graph.dataplane.bridges.fib)
+
     def _unknown(self, vector: list[Packet]) -> None:
+        self.graph.count("l2-uu-fwd", reasons.L2_UNKNOWN, len(vector))
         for packet in vector:
             port = packet.rx.l2
             assert port is not None

@@ -62,11 +62,11 @@ def flow_hash(data: bytes | bytearray) -> int:
         if len(_hashes) >= CACHE_LIMIT:
             _hashes.clear()
         source, destination, ports = (int.from_bytes(key[at:-1][:4], "little") for at in (0, 4, 8))
-        found = _hashes[key] = _mix(source, destination ^ protocol, ports)
+        found = _hashes[key] = mix(source, destination ^ protocol, ports)
     return found
 
 
-def _mix(a: int, b: int, c: int) -> int:
+def mix(a: int, b: int, c: int) -> int:
     """Jenkins's third hash of three words of 32 bits (``hash_v3_mix32`` and ``hash_v3_finalize32``)."""
     for turn in (4, 6, 8, 16, 19, 4):
         a = (a - c) & 0xFFFFFFFF ^ _rotate(c, turn)

@@ -39,12 +39,8 @@ class LoopbackPort:
         self.interface = interface
 
     def send(self, frames: list[bytes]) -> int:
-        """Back to the input of the same interface, of its bridge domain if it is in one."""
-        graph = self.dataplane.graph
-        if self.interface.l2 is not None:
-            graph.layer2.receive(self.interface, frames, from_bvi=self.interface.l2.bvi)
-        else:
-            graph.receive(self.interface, frames)
+        """Back to the input of the same interface; if it is bridged, that is where its bridge domain floods to."""
+        self.dataplane.graph.receive(self.interface, frames)
         return len(frames)
 
     def close(self, *, keep: bool = False) -> None:

@@ -28,7 +28,7 @@ def _info(name: str, description: str) -> Reason:
 
 NO_ERROR = _error("no error", "no error")
 BLACKHOLED = _error("blackholed packets", "blackholed packets")
-INTERFACE_DOWN = _error("interface_is_down", "interface is down")
+INTERFACE_DOWN = _error("interface is down", "interface is down")
 TX_FAILED = _error("tx_failed", "frames the port did not take")
 
 ETHERNET_RUNT = _error("runt", "frame shorter than its headers")
@@ -36,8 +36,8 @@ ETHERNET_OVERSIZED = _error("oversized", "frame longer than the interface allows
 ETHERNET_UNKNOWN_TYPE = _error("unknown ethernet type", "unknown ethernet type")
 ETHERNET_UNKNOWN_VLAN = _error("unknown vlan", "unknown vlan")
 ETHERNET_MAC_MISMATCH = _error("l3 mac mismatch", "l3 mac mismatch")
-ETHERNET_DOWN = _error("down", "interface is down")
-ETHERNET_SUB_DOWN = _error("down", "subinterface down")
+ETHERNET_SUB_DOWN = _error("subinterface down", "subinterface down")
+ETHERNET_DOWN = ETHERNET_SUB_DOWN  # an interface itself is not read from in VPP
 
 IP4_TOO_SHORT = _error("too_short", "ip4 length < 20 bytes")
 IP4_BAD_LENGTH = _error("bad_length", "ip4 length > l2 length")
@@ -102,6 +102,8 @@ DROP_ROUTE = _error("drop_route", "the route says drop")
 
 L2_INPUT = _error("l2input", "L2 input packets")
 L2_LEARN = _error("l2learn", "L2 learn packets")
+L2_LEARN_MISS = _error("miss", "L2 learn misses")
+L2_MAC_MOVE = _error("mac_move", "L2 mac moves")
 L2_MAC_MOVE_VIOLATION = _error("mac_move_violate", "L2 mac move violations")
 L2_LEARN_LIMIT = _error("limit", "L2 not learned due to limit")
 L2_SOURCE_FILTERED = _error("filter_drop", "L2 filter mac drops")
@@ -110,6 +112,7 @@ L2_BVI_BAD_MAC = _error("bvi_bad_mac", "BVI L3 MAC mismatch")
 L2_BVI_ETHERTYPE = _error("bvi_ethertype", "BVI packet with unhandled ethertype")
 L2_FILTERED = _error("filter_drop", "Filter Mac Drop")
 L2_REFLECTED = _error("reflect_drop", "Reflection Drop")
+L2_UNKNOWN = _error("l2_uu_fwd", "L2 UU fwd")
 L2_FLOOD = _error("l2flood", "L2 flood packets")
 L2_NO_MEMBERS = _error("no_members", "L2 replication complete")
 L2_FLOOD_BVI_BAD_MAC = _error("bvi_bad_mac", "BVI L3 mac mismatch")

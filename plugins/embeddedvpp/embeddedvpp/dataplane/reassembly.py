@@ -106,7 +106,7 @@ class Reassembly:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.node = graph.add_node(NODE, self._reassemble)
+        self.node = graph.add_node(NODE, self._reassemble, trace=_trace)
         self.waiting: dict[Key, Assembly] = {}
         self._searched = 0.0
 
@@ -162,3 +162,9 @@ class Reassembly:
             del self.waiting[key]
         if overdue:
             self.graph.count(EXPIRE_NODE, reasons.REASS_TIMEOUT, len(overdue))
+
+
+def _trace(packet: Packet) -> str:
+    data = packet.data
+    first, length = (int.from_bytes(data[6:8], "big") & 0x1FFF) * 8, len(data) - (data[0] & 15) * 4
+    return f"ip/fragment[{first}, {first + length - 1}], off 0, len {length}"

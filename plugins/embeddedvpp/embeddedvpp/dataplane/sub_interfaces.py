@@ -121,6 +121,11 @@ def sub_interface(parent: Interface, frame: bytes) -> Interface | None:
     return sub_with_vlan(parent, int.from_bytes(frame[14:16], "big") & 0xFFF)
 
 
+def is_priority_tagged(frame: bytes) -> bool:
+    """True if the tag has no VLAN: it counts as none."""
+    return frame[12:14] == TAG and len(frame) >= 18 and not int.from_bytes(frame[14:16], "big") & 0xFFF
+
+
 def _create(dataplane: Dataplane, sub: SubInterface) -> Interface:
     parent = sub.parent
     interface = dataplane.add_interface(

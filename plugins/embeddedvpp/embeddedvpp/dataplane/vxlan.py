@@ -20,6 +20,8 @@ from .ethernet import IP4
 from .fib import RECURSIVE_RESOLUTION
 from .graph import Packet
 from .interfaces import INVALID_INDEX, FloodClass
+from .l2_trace import decapsulation_trace, encapsulation_trace
+from .load_balance import flow_hash, mix
 
 if TYPE_CHECKING:
     from .fib import FibTable
@@ -29,13 +31,13 @@ if TYPE_CHECKING:
 
 DEVICE_CLASS = "VXLAN"
 PORT = 4789
-TTL = 254  # of the outer header, before ip4-rewrite takes one off
+TTL = 254  # of the outer header; ip4-rewrite takes one off unless VPP made what is inside
 FLAG_I = 0x08
 OVERHEAD = 36  # outer IPv4, UDP and VXLAN headers
 DECAP_DROP, DECAP_L2 = 0, 1
 _HEADERS = struct.Struct("!BBHHHBBHIIHHHHII")
-_MACS = struct.Struct("!2xI2xI")
-_INNER = struct.Struct("!12xII")
+_MACS = struct.Struct("<2xI2xI")
+SHORTEST_IP4 = 34  # a frame with an IPv4 header
 Key = tuple[int, int, int, int, "FibTable"]
 
 
@@ -70,8 +72,8 @@ class Vxlan:
         self._slots: list[VxlanTunnel | None] = []
         self._free: list[int] = []
         self._by_key: dict[Key, VxlanTunnel] = {}
-        self.encap_node = graph.add_node("vxlan4-encap", self._encap)
-        self.input = graph.add_node("vxlan4-input", self._input)
+        self.encap_node = graph.add_node("vxlan4-encap", self._encap, trace=encapsulation_trace)
+        self.input = graph.add_node("vxlan4-input", self._input, trace=decapsulation_trace, trace_late=True)
 
     # -- tunnels ------------------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class Vxlan:
             tunnel = packet.tx.details
             assert isinstance(tunnel, VxlanTunnel)
             packet.data = encapsulate(tunnel, packet.data)
-            packet.source, packet.destination, packet.local = tunnel.source, tunnel.destination, False
+            packet.source, packet.destination = tunnel.source, tunnel.destination
             counters = tunnel.interface.counters
             counters.tx_packets += 1
             counters.tx_bytes += len(packet.data)
@@ -231,20 +233,13 @@ def encapsulate(tunnel: VxlanTunnel, frame: bytes | bytearray) -> bytearray:
 
 
 def inner_hash(frame: bytes | bytearray) -> int:
-    """16 bits of the flow in a frame: of IPv4 its addresses, protocol and ports, else of the MAC addresses."""
-    if frame[12:14] != IP4 or len(frame) < 34:
+    """The UDP source port for a frame: half of VPP's hash of the flow in it, in the byte order of a PC.
+
+    The flow is that of an IPv4 packet, or else MAC addresses and type (for IPv6 VPP has a hash of its own).
+    """
+    if frame[12:14] == IP4 and len(frame) >= SHORTEST_IP4:
+        value = flow_hash(frame[14:38])
+    else:
         destination, source = _MACS.unpack_from(frame)
-        return _spread(source, destination, int.from_bytes(frame[12:14], "big"), 0) & 0xFFFF
-    source, destination = _INNER.unpack_from(frame, 14)
-    ports = 0
-    if frame[23] in (6, 17) and not frame[20] & 0x3F and not frame[21] and len(frame) >= 38:
-        ports = int.from_bytes(frame[34:38], "big")
-    return _spread(source, destination, frame[23], ports) & 0xFFFF
-
-
-def _spread(source: int, destination: int, protocol: int, ports: int) -> int:
-    """Spread flows evenly; the same flow always gives the same number (it is not VPP's)."""
-    value = (source * 0x9E3779B1 ^ destination * 0x85EBCA77 ^ ports * 0xC2B2AE3D ^ protocol) & 0xFFFFFFFF
-    value = (value ^ (value >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
-    value = (value ^ (value >> 12)) * 0x297A2D39 & 0xFFFFFFFF
-    return value ^ (value >> 15)
+        value = mix(destination, source, int.from_bytes(frame[12:14], "big"))
+    return (value & 0xFF) << 8 | value >> 8 & 0xFF

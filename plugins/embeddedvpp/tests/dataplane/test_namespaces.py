@@ -3,6 +3,8 @@
 
 import asyncio
 import importlib.util
+import socket
+import struct
 import subprocess
 from pathlib import Path as FilePath
 
@@ -19,6 +21,7 @@ from embeddedvpp.dataplane import (
     delete_tap,
     ip4,
 )
+from embeddedvpp.dataplane.sub_interfaces import create_vlan
 
 _spec = importlib.util.spec_from_file_location(
     "bench_forwarding", FilePath(__file__).parents[1] / "bench_forwarding.py"
@@ -178,5 +181,41 @@ async def test_af_packet_sets_its_link_up_and_leaves_it_when_deleted(dataplane):
         assert caught.value.retval == Retval.IF_ALREADY_EXISTS
         dataplane.delete_interface(interface.sw_if_index)
         host_ip("link", "show", name)
+    finally:
+        host_ip("link", "del", name)
+
+
+def sends_and_gets(end, frame):
+    """Send a frame; what comes in return, with its tag, which the kernel takes off (``packet(7)``, PACKET_AUXDATA)."""
+    end.send(frame)
+    while True:
+        data, extra, _, address = end.recvmsg(2048, 64)
+        if address[2] != 4 and data[12:14] == b"\x08\6":  # ARP, and not what was sent from here
+            break
+    status, tag = struct.unpack_from("=I12xH", extra[0][2])
+    return data[:12] + b"\x81\0" + struct.pack("!H", tag) + data[12:] if status & 16 else data
+
+
+async def test_the_tags_that_the_kernel_takes_off_reach_sub_interfaces(dataplane):
+    name, peer = "evvlan0test", "evvlan1test"
+    host_ip("link", "add", name, "type", "veth", "peer", "name", peer)
+    try:
+        parent = create_af_packet(dataplane, name)
+        host_ip("link", "set", peer, "up")
+        sub = create_vlan(dataplane, parent, 100)
+        for interface, subnet in ((parent, 1), (sub, 2)):
+            dataplane.set_admin_state(interface.sw_if_index, up=True)
+            dataplane.add_address(interface.sw_if_index, ip4(f"10.9.{subnet}.1"), 24)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as end:
+            end.bind((peer, 3))
+            end.setsockopt(263, 8, 1)
+            end.settimeout(2)
+            for subnet, tag in ((2, b"\x81\0\0\x64"), (1, b""), (2, b"\x81\0\0\x64")):
+                addresses = (b"\2\0\0\0\0\7", ip4(f"10.9.{subnet}.2"), bytes(6), ip4(f"10.9.{subnet}.1"))
+                body = struct.pack("!HHBBH6sI6sI", 1, 0x0800, 6, 4, 1, *addresses)
+                asked = b"\xff" * 6 + addresses[0] + tag + b"\x08\6" + body
+                reply = await asyncio.to_thread(sends_and_gets, end, asked)
+                assert reply[:6] + reply[12:] == addresses[0] + tag + b"\x08\6" + reply[-28:]
+                assert reply[-28:-14] == body[:7] + b"\2" + parent.mac
     finally:
         host_ip("link", "del", name)

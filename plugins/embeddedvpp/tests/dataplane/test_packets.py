@@ -130,7 +130,7 @@ def test_malformed_headers_are_dropped_for_their_reason(damage, reason):
         pytest.param(b"", "runt", id="empty"),
         pytest.param(bytes(13), "runt", id="runt"),
         pytest.param(own_mac(9) + bytes(6) + b"\x08\0" + bytes(packet()), "l3 mac mismatch", id="other MAC"),
-        pytest.param(own_mac(1) + bytes(6) + b"\x81\0" + bytes(60), "unknown vlan", id="VLAN"),
+        pytest.param(own_mac(1) + bytes(6) + b"\x81\0\0\1" + bytes(60), "unknown vlan", id="VLAN"),
         pytest.param(own_mac(1) + bytes(6) + b"\x88\xcc" + bytes(60), "unknown ethernet type", id="LLDP"),
     ],
 )
@@ -153,7 +153,7 @@ def test_an_interface_without_address_or_down_takes_nothing():
     rig.send(packet())
     rig.dataplane.set_admin_state(1, up=False)
     rig.send(packet())
-    assert rig.drops == [("ip4-not-enabled", "ip4_not_enabled"), ("ethernet-input", "down")]
+    assert rig.drops == [("ip4-not-enabled", "ip4_not_enabled"), ("ethernet-input", "subinterface down")]
 
 
 def test_without_a_route_the_drop_says_so_and_vpp_counts_a_blackhole():

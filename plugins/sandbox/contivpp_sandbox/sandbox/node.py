@@ -128,7 +128,7 @@ class SandboxNode:
 
     async def start_vpp(self) -> None:
         """Start VPP, and wait until its sockets take connections."""
-        await self._start("vpp", command(self._inventory.dataplane, self.folder, link=UPLINK))
+        await self._start("vpp", command(self._inventory.dataplane, self.folder, link=UPLINK, mac=self.place.mac))
         sockets = (self.folder.api_socket, self.folder.cli_socket)
         await self._until("vpp", lambda: all(_accepts(path) for path in sockets), VPP_SECONDS)
 

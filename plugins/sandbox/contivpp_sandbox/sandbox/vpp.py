@@ -37,7 +37,7 @@ plugins {{ {plugins} plugin dpdk_plugin.so {{ disable }} }}
 
 # With its default, VPP 26.06 tells the kernel that packets have a virtio header; but where the link's offloads are off,
 # it leaves the header out, and the kernel drops what it cannot read, without a word.
-_STARTUP = "create host-interface name {link} cksum-gso-disable\n"
+_STARTUP = "create host-interface name {link} hw-addr {mac} cksum-gso-disable\n"
 
 _LOCKED_BYTES = 256 << 20
 
@@ -79,17 +79,17 @@ def _is_real_root() -> bool:
     return os.geteuid() == 0 and mapping in ([], ["0", "0", "4294967295"])
 
 
-def command(dataplane: Dataplane, folder: NodeFolder, *, link: str) -> list[str]:
+def command(dataplane: Dataplane, folder: NodeFolder, *, link: str, mac: str) -> list[str]:
     """Return the command that starts VPP on a node's sockets, with an AF_PACKET interface over a link as its NIC.
 
-    Sockets that a dead one left are removed.
+    Like a NIC's, its MAC address is the same after a restart: others know it. Sockets that a dead one left are removed.
     """
     for path in (folder.api_socket, folder.cli_socket, folder.stats_socket):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     if dataplane == "embedded":
         sockets = ("--api-socket", folder.api_socket, "--cli-socket", folder.cli_socket)
-        options = (*sockets, "--stats-socket", folder.stats_socket, "--host-interface", link)
+        options = (*sockets, "--stats-socket", folder.stats_socket, "--host-interface", f"{link}={mac}")
         return [sys.executable, "-m", "embeddedvpp", *options]
     vpp = executable()
     if vpp is None:
@@ -97,7 +97,7 @@ def command(dataplane: Dataplane, folder: NodeFolder, *, link: str) -> list[str]
     if not os.access(vpp, os.X_OK):
         raise SandboxError(f"{VARIABLE}={vpp}: there is no executable that you may run")
     plugins = plugin_folder(vpp)
-    (folder.path / "vpp" / "startup").write_text(_STARTUP.format(link=link), "ascii")
+    (folder.path / "vpp" / "startup").write_text(_STARTUP.format(link=link, mac=mac), "ascii")
     configuration = folder.path / "vpp.conf"
     text = _CONFIGURATION.format(
         folder=folder.path,

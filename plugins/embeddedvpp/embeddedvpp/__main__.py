@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--cli-socket", metavar="PATH", help="socket for vppctl -s PATH")
     result.add_argument("--stats-socket", metavar="PATH", help="socket of the statistics segment")
     result.add_argument(
-        "--host-interface", action="append", default=[], metavar="NAME[=MAC]",
+        "--host-interface", action="append", default=[], metavar="NAME",
         help="create host-NAME on this Linux interface at the start, down, as VPP's own start-up can (repeatable)",
     )  # fmt: skip
     result.add_argument(

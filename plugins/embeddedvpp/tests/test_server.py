@@ -94,9 +94,8 @@ from embeddedvpp.api import Vpp
 
 async def start():
     vpp = Vpp()
-    vpp.create_host_interfaces(["one", "two=02:0a:00:00:00:01"])
+    vpp.create_host_interfaces(["one", "two"])
     print([(i.name, i.sw_if_index, i.flags, i.tag) for i in vpp.dataplane.interfaces])
-    print([i.mac.hex() for i in vpp.dataplane.interfaces][2], file=sys.stderr)
     await vpp.dataplane.close()
 
 asyncio.run(start())
@@ -115,5 +114,4 @@ sys.exit(main(["--api-socket", sys.argv[1], "--host-interface", "one", "--host-i
     assert done.stdout.strip() == "[('local0', 0, 0, ''), ('host-one', 1, 2, ''), ('host-two', 2, 2, '')]", done.stderr
     assert done.returncode == 1
     assert "no Linux interface 'three'" in done.stderr
-    assert "020a00000001" in done.stderr
     assert not (tmp_path / "api.sock").exists()

@@ -171,7 +171,7 @@ async def test_a_cli_that_is_not_there(tmp_path: Path):
 async def test_no_real_vpp(monkeypatch):
     monkeypatch.delenv("CONTIVPP_VPP", raising=False)
     with pytest.raises(SandboxError, match="name its executable by CONTIVPP_VPP"):
-        vpp.command("vpp", Directory(Path("/tmp/none"), "t").node(1), link="eth1", mac="02:00:00:00:00:01")
+        vpp.command("vpp", Directory(Path("/tmp/none"), "t").node(1), link="eth1")
     rig = vpp_rig()
     try:
         with pytest.raises(RigError, match=r"the rig vpp (does not start|cannot run here)"):

@@ -120,14 +120,6 @@ class TraceEntry:
     name: str
 
 
-def parse_mac(text: str) -> bytes:
-    """Six bytes from ``02:fe:00:00:00:01``; raises ValueError."""
-    mac = bytes.fromhex(text.replace(":", ""))
-    if len(mac) != 6 or text.count(":") != 5:
-        raise ValueError(f"{text} is no MAC address")
-    return mac
-
-
 class Vpp:
     """Shared by all sessions, the CLI and the statistics segment."""
 
@@ -158,12 +150,10 @@ class Vpp:
     def create_host_interfaces(self, names: Iterable[str]) -> None:
         """What VPP has by itself: ``create host-interface name NAME`` of its start-up configuration, in this order.
 
-        They are down, and have no tag; their MAC address is random, or what ``NAME=MAC`` says (VPP's ``hw-addr``).
-        Raises DataplaneError, and ValueError for what is no MAC address.
+        They are down, have no tag and a random MAC address. Raises DataplaneError.
         """
         for name in names:
-            link, _, mac = name.partition("=")
-            self.devices.create_af_packet(link, parse_mac(mac) if mac else None)
+            self.devices.create_af_packet(name, None)
 
     def register(self, session: ApiSession) -> int:
         """A handle for a new client."""

@@ -187,6 +187,7 @@ class NodeFolder:
         self.agent_socket = str(path / "run" / "agent.sock")
         self.cni_socket = str(path / "cni.sock")
         self.api_socket = str(path / "vpp-api.sock")
+        self.early_api_socket = str(path / "vpp-new.sock")
         self.cli_socket = str(path / "vpp-cli.sock")
         self.stats_socket = str(path / "vpp-stats.sock")
         self.host_socket = str(path / "host.sock")

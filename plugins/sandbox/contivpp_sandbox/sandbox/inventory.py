@@ -39,11 +39,6 @@ class NodePlace:
         """The host's management address."""
         return management_address(self.position)
 
-    @property
-    def mac(self) -> str:
-        """The MAC address of VPP's NIC."""
-        return f"02:0a:00:00:{self.position >> 8:02x}:{self.position & 0xFF:02x}"
-
 
 @dataclass
 class Inventory:

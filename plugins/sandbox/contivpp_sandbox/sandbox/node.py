@@ -26,7 +26,7 @@ from contivpp_sandbox.sandbox.keeper_client import KeeperClient
 from contivpp_sandbox.sandbox.processes import Process
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.station import Station, responder_command
-from contivpp_sandbox.sandbox.vpp import cli, command
+from contivpp_sandbox.sandbox.vpp import cli, command, publish
 
 __all__ = ["PLUGINS", "SandboxNode"]
 
@@ -128,9 +128,12 @@ class SandboxNode:
 
     async def start_vpp(self) -> None:
         """Start VPP, and wait until its sockets take connections."""
-        await self._start("vpp", command(self._inventory.dataplane, self.folder, link=UPLINK, mac=self.place.mac))
-        sockets = (self.folder.api_socket, self.folder.cli_socket)
+        await self._start("vpp", command(self._inventory.dataplane, self.folder, link=UPLINK))
+        real = self._inventory.dataplane == "vpp"
+        sockets = (self.folder.early_api_socket if real else self.folder.api_socket, self.folder.cli_socket)
         await self._until("vpp", lambda: all(_accepts(path) for path in sockets), VPP_SECONDS)
+        if real:
+            await publish(self.folder, MAIN_INTERFACE)
 
     async def start_agent(self) -> None:
         """Start the agent, and wait until it is ready."""

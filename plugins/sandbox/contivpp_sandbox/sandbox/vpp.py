@@ -20,7 +20,7 @@ from contivpp_sandbox.sandbox.directory import NodeFolder
 from contivpp_sandbox.sandbox.errors import MachineLacks, SandboxError
 from contivpp_vpp.testing import VARIABLE, executable, plugin_folder
 
-__all__ = ["Dataplane", "check_limits", "cli", "command", "default_dataplane"]
+__all__ = ["Dataplane", "check_limits", "cli", "command", "default_dataplane", "publish"]
 
 Dataplane = Literal["embedded", "vpp"]
 
@@ -37,9 +37,10 @@ plugins {{ {plugins} plugin dpdk_plugin.so {{ disable }} }}
 
 # With its default, VPP 26.06 tells the kernel that packets have a virtio header; but where the link's offloads are off,
 # it leaves the header out, and the kernel drops what it cannot read, without a word.
-_STARTUP = "create host-interface name {link} hw-addr {mac} cksum-gso-disable\n"
+_STARTUP = "create host-interface name {link} cksum-gso-disable\n"
 
 _LOCKED_BYTES = 256 << 20
+_POLL_SECONDS = 0.02
 
 # As vppctl does it: a terminal of this name (telnet, RFC 1091) gets no prompt, no banner, no paging.
 _TERMINAL = b"\xff\xfa\x18\0vppctl\xff\xf0"
@@ -79,17 +80,18 @@ def _is_real_root() -> bool:
     return os.geteuid() == 0 and mapping in ([], ["0", "0", "4294967295"])
 
 
-def command(dataplane: Dataplane, folder: NodeFolder, *, link: str, mac: str) -> list[str]:
+def command(dataplane: Dataplane, folder: NodeFolder, *, link: str) -> list[str]:
     """Return the command that starts VPP on a node's sockets, with an AF_PACKET interface over a link as its NIC.
 
-    Like a NIC's, its MAC address is the same after a restart: others know it. Sockets that a dead one left are removed.
+    A real VPP serves its API before it has carried out its start-up configuration; so its socket gets the name that is
+    known by `publish`. Sockets that a dead one left are removed.
     """
-    for path in (folder.api_socket, folder.cli_socket, folder.stats_socket):
+    for path in (folder.api_socket, folder.early_api_socket, folder.cli_socket, folder.stats_socket):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     if dataplane == "embedded":
         sockets = ("--api-socket", folder.api_socket, "--cli-socket", folder.cli_socket)
-        options = (*sockets, "--stats-socket", folder.stats_socket, "--host-interface", f"{link}={mac}")
+        options = (*sockets, "--stats-socket", folder.stats_socket, "--host-interface", link)
         return [sys.executable, "-m", "embeddedvpp", *options]
     vpp = executable()
     if vpp is None:
@@ -97,18 +99,28 @@ def command(dataplane: Dataplane, folder: NodeFolder, *, link: str, mac: str) ->
     if not os.access(vpp, os.X_OK):
         raise SandboxError(f"{VARIABLE}={vpp}: there is no executable that you may run")
     plugins = plugin_folder(vpp)
-    (folder.path / "vpp" / "startup").write_text(_STARTUP.format(link=link, mac=mac), "ascii")
+    (folder.path / "vpp" / "startup").write_text(_STARTUP.format(link=link), "ascii")
     configuration = folder.path / "vpp.conf"
     text = _CONFIGURATION.format(
         folder=folder.path,
         prefix=f"sandbox-{os.getpid()}-{folder.path.name}",
-        api=folder.api_socket,
+        api=folder.early_api_socket,
         cli=folder.cli_socket,
         stats=folder.stats_socket,
         plugins=f"path {plugins}" if plugins else "",
     )
     configuration.write_text(text, "utf-8")
     return [str(vpp), "-c", str(configuration)]
+
+
+async def publish(folder: NodeFolder, interface: str, *, seconds: float = 20.0) -> None:
+    """Wait until VPP has its NIC, and give its API's socket the name that is known."""
+    end = asyncio.get_running_loop().time() + seconds
+    while interface not in await cli(folder.cli_socket, "show interface"):
+        if asyncio.get_running_loop().time() > end:
+            raise SandboxError(f"VPP has no interface {interface} after {seconds:g} s: see {folder.path}/vpp/own.log")
+        await asyncio.sleep(_POLL_SECONDS)
+    os.rename(folder.early_api_socket, folder.api_socket)
 
 
 async def cli(path: str, line: str, *, seconds: float = 10.0) -> str:

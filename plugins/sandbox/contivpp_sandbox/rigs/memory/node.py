@@ -37,7 +37,6 @@ from contivpp_sandbox.rigs.layout import (
 from contivpp_sandbox.rigs.memory.devices import MemoryDevices
 from contivpp_sandbox.rigs.memory.gate import KernelGate, StoreGate
 from contivpp_sandbox.rigs.memory.notes import Notes
-from contivpp_sandbox.rigs.memory.packets import mac_bytes
 from contivpp_sandbox.rigs.memory.servers import EVERY_PORT
 from contivpp_sandbox.rigs.memory.stack import Host
 from contivpp_sandbox.rigs.memory.underlay import Switch
@@ -206,8 +205,7 @@ class MemoryNode:
             self.kernel, dataplane, notes=self._notes, node=self.name, plugged=self._plugged, owner=self._owner
         )
         self.vpp = Vpp(dataplane, devices=self._devices, time=lambda: clock() - begin, pid=self._pid)
-        mac = self.kernel.link(HOST_NAMESPACE, UPLINK).mac  # a NIC keeps its address, whatever drives it
-        self._devices.create_af_packet(UPLINK, mac_bytes(mac))
+        self._devices.create_af_packet(UPLINK, None)  # VPP makes up another MAC at each start
 
     def stop_vpp(self) -> None:
         """End VPP: its connections break, and its devices go."""

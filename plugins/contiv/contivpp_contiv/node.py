@@ -137,12 +137,11 @@ class UplinkRenderer:
             reason = "no address: set ipam.nodeInterconnectCIDR, or mainVPPInterface.ip of the node's NodeConfig"
             yield Fault(subject="uplink", reason=reason)
             return
+        yield from self._main(key, device, address, settings.gateway or subnets.default_gateway)
         nic: NetworkInterface | None = view.get(NETWORK_INTERFACE.name, device)
-        # Before VPP has told its interfaces, the name tells: AF_PACKET's are `host-<link>`.
-        made_up = nic.kind == AF_PACKET if nic is not None else device.startswith("host-")
-        # VPP gives it another MAC at each start, and the other nodes' VPPs never ask again for one that they know.
-        mac = names.uplink_mac(address) if made_up and _is_ipv4(address.partition("/")[0]) else ""
-        yield from self._main(key, device, address, settings.gateway or subnets.default_gateway, mac=mac)
+        if nic is not None and nic.kind == AF_PACKET and _is_ipv4(address.partition("/")[0]):
+            # VPP gives it another MAC at each start, and the other nodes' VPPs never ask again for one that they know.
+            yield vpp.Mac(interface=names.UPLINK_INTERFACE, mac=names.uplink_mac(address))
         for other in others:
             yield from _nic(other.name, f"nic-{other.name}", other.address)
             if view.get(NETWORK_INTERFACE.name, other.name) is None:
@@ -150,11 +149,11 @@ class UplinkRenderer:
         if device and view.get(NETWORK_INTERFACE.name, device) is None:
             yield Fault(subject=f"interface {device}", reason="VPP has no interface of this name")
 
-    def _main(self, key: str, device: str, address: str, gateway: str, *, mac: str) -> Iterable[Item | Record]:
+    def _main(self, key: str, device: str, address: str, gateway: str) -> Iterable[Item | Record]:
         interface = names.UPLINK_INTERFACE if device else names.LOOPBACK_UPLINK
         yield Uplink(name=key, interface=interface, device=device, address=address, gateway=gateway)
         if device:
-            yield from _nic(device, interface, address, mac)
+            yield from _nic(device, interface, address)
             yield vpp.Mtu(interface=interface, mtu=self._config.underlay_mtu)
         else:
             yield vpp.Loopback(name=interface, instance=UPLINK_INSTANCE)
@@ -168,17 +167,11 @@ class UplinkRenderer:
         yield vpp.Route(prefix=EVERYWHERE, paths=(vpp.Path(interface=interface, next_hop=gateway),))
 
 
-def _nic(device: str, interface: str, address: str, mac: str = "") -> Iterable[Item]:
-    """Yield an interface that VPP has by itself. It is up when it has its MAC: others learn from its first packet."""
+def _nic(device: str, interface: str, address: str) -> Iterable[Item]:
     yield vpp.PhysicalInterface(name=interface, device=device)
-    required = []
-    if mac:
-        own = vpp.Mac(interface=interface, mac=mac)
-        required.append(own.key)
-        yield own
     if address:
         yield vpp.Address(interface=interface, address=address)
-    yield vpp.LinkUp(interface=interface, requires=tuple(required))
+    yield vpp.LinkUp(interface=interface)
 
 
 def _first_nic(view: View, others: tuple[str, ...]) -> str:

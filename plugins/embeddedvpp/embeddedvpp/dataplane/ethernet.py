@@ -127,10 +127,11 @@ class Ethernet:
     def _to_bridge(self, packet: Packet, interface: Interface, frame: bytearray) -> None:
         """Layer 3 sends out of an interface that is in a bridge domain, its BVI."""
         assert interface.l2 is not None
-        interface.counters.tx_packets += 1
-        interface.counters.tx_bytes += len(frame)
+        interface.counters.tx_packets += 2  # VPP counts at loopN-output and at loopN-tx
+        interface.counters.tx_bytes += 2 * len(frame)
         if self.graph.trace is not None:
-            self.graph.trace.visit(f"{interface.name}-output", f"{interface.name}\n{frame_text(frame)}")
+            text = f"{interface.name} flags 0x00000000\n{frame_text(frame)}"
+            self.graph.trace.visit(f"{interface.name}-output", text)
         packet.data, packet.ethernet, packet.rx, packet.from_bvi = frame, b"", interface, interface.l2.bvi
         self.graph.layer2.input.pending.append(packet)
 

@@ -7,6 +7,7 @@ started anew.
 
 from __future__ import annotations
 
+import ipaddress
 from functools import lru_cache
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "host_interface_mac",
     "host_link",
     "pod_mac",
+    "uplink_mac",
     "vpp_interface",
     "vpp_mac",
 ]
@@ -89,6 +91,11 @@ def bvi_mac(node_id: int) -> str:
 def host_interface_mac(node_id: int) -> str:
     """Return the MAC of VPP's end of the link to the host: 36:3c, then the node's ID."""
     return _node_mac(0x36, 0x3C, node_id)  # the original's 34:3c is not a local address (IEEE 802)
+
+
+def uplink_mac(address: str) -> str:
+    """Return the MAC of an uplink without one of its own: 12:2d, then its IPv4 address."""
+    return ":".join(f"{byte:02x}" for byte in (0x12, 0x2D, *ipaddress.IPv4Interface(address).ip.packed))
 
 
 def _node_mac(first: int, second: int, node_id: int) -> str:

@@ -26,6 +26,7 @@ from contivpp_core.node import (
     ClusterNode,
     HostAddress,
     HostRoute,
+    NetworkInterface,
     NodeConfig,
     NodeSubnets,
 )
@@ -46,6 +47,8 @@ __all__ = [
 GATEWAY_INSTANCE, UPLINK_INSTANCE = 16000, 16001
 """Numbers of loopbacks in VPP (loop16000), far from what others use."""
 EVERYWHERE = "0.0.0.0/0"
+AF_PACKET = "af-packet"
+"""VPP's name for the kind of interface that reads a link of Linux."""
 
 
 class GatewayRenderer:
@@ -75,7 +78,8 @@ class GatewayRenderer:
         yield vpp.Address(interface=gateway, address=f"{subnets.pod_gateway}/{length}", vrf=self._vrf)
         yield vpp.LinkUp(interface=gateway)
         networks = (subnets.pod_network, subnets.vpp_host_network)
-        yield from (_drop(self._vrf, network) for network in networks)
+        # Without the overlay it is the main VRF that knows the ways to the other nodes, and what is none.
+        yield from (_drop(self._vrf if self._overlay else 0, network) for network in networks)
         if self._vrf:
             yield from self._between(subnets, networks)
 
@@ -103,7 +107,9 @@ class UplinkRenderer:
     name = "contiv-uplink"
     table = NODE_CONFIG.name
     reads = frozenset({NODE_SUBNETS.name, NODE_SETTINGS.name, NETWORK_INTERFACE.name})
-    produces = frozenset({"vpp/physical", "vpp/loopback", "vpp/address", "vpp/mtu", "vpp/link-up", "vpp/route"})
+    produces = frozenset(
+        {"vpp/physical", "vpp/loopback", "vpp/mac", "vpp/address", "vpp/mtu", "vpp/link-up", "vpp/route"}
+    )
     derives = frozenset({UPLINK.name, FAULT.name})
 
     def __init__(self, config: ContivConfig) -> None:
@@ -124,6 +130,10 @@ class UplinkRenderer:
             yield Fault(subject="uplink", reason=reason)
             return
         yield from self._main(key, device, address, settings.gateway or subnets.default_gateway)
+        nic: NetworkInterface | None = view.get(NETWORK_INTERFACE.name, device)
+        if nic is not None and nic.kind == AF_PACKET and _is_ipv4(address.partition("/")[0]):
+            # VPP gives it another MAC at each start, and the other nodes' VPPs never ask again for one that they know.
+            yield vpp.Mac(interface=names.UPLINK_INTERFACE, mac=names.uplink_mac(address))
         for other in others:
             yield from _nic(other.name, f"nic-{other.name}", other.address)
             if view.get(NETWORK_INTERFACE.name, other.name) is None:

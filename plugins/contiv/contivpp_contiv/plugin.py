@@ -49,6 +49,7 @@ class ContivPlugin(Plugin):
         self._serve = serve
         self._attachments: Attachments | None = None
         self._registry: Registry | None = None
+        self._vpp_was_there = False
         self._server: CniServer | None = None
 
     # --- contributions
@@ -87,6 +88,8 @@ class ContivPlugin(Plugin):
         config = _config(agent)
         self._registry = Registry(agent, config)
         await self._registry.start()
+        if self._vpp_was_there:
+            await self._registry.choose_host_link()
         self._attachments = Attachments(agent, config)
         await self._attachments.start()
         if self._serve:
@@ -106,6 +109,7 @@ class ContivPlugin(Plugin):
     @hookimpl
     async def vpp_connected(self) -> None:
         """VPP may be another one: see how it can be linked with the host."""
+        self._vpp_was_there = True
         if self._registry is not None:
             await self._registry.choose_host_link()
 

@@ -55,6 +55,32 @@ def test_two_vrfs_point_at_each_other() -> None:
     assert {"podGwLoop", "vxlanBVI"} == found.keys("vpp/interface-vrf")
 
 
+def test_two_vrfs_without_the_overlay_leave_other_nodes_to_the_main_one() -> None:
+    found = Outcome([own(3)], podVRFID=7, nodeToNodeTransport="nooverlay")
+    ways = {key: found.items[f"vpp/route/{key}"].paths[0] for key in found.keys("vpp/route")}
+    assert ways["0/10.1.0.0/16"] == ways["0/172.30.0.0/16"] == Path(kind="drop")
+    assert not {"7/10.1.0.0/16", "7/172.30.0.0/16"} & ways.keys()
+    assert ways["0/10.1.3.0/24"] == Path(kind="lookup", via_vrf=7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "macs"),
+    [
+        ("dpdk", "", set()),
+        ("af-packet", "", {"uplink 12:2d:c0:a8:10:03"}),
+        ("af-packet", "10.20.30.40/24", {"uplink 12:2d:0a:14:1e:28"}),
+    ],
+)
+def test_an_uplink_without_a_mac_of_its_own_gets_one_that_goes_with_its_address(
+    kind: str, address: str, macs: set[str]
+) -> None:
+    record = NetworkInterface(name="host-eth1", kind=kind, index=1)
+    operator = settings(main_interface=InterfaceSettings(address=address))
+    found = Outcome([own(3), Put(NETWORK_INTERFACE.name, record), operator])
+    items = [item for key, item in found.items.items() if key.startswith("vpp/mac/")]
+    assert {f"{item.interface} {item.mac}" for item in items} == macs
+
+
 @pytest.mark.parametrize(
     ("writes", "config", "device"),
     [

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from contivpp_core import kubernetes
-from contivpp_core.cluster import NODES, OBJECTS, MalformedValue, decode_node
+from contivpp_core.cluster import IDS, NODES, OBJECTS, MalformedValue, claimant, decode_node
 from contivpp_core.kubernetes import KINDS, POD, MalformedObject
-from contivpp_core.node import CLUSTER_NODE
+from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NodeClaim
 from contivpp_core.records import AnyTable, Record
 
 __all__ = ["ROOT", "TABLES", "Place", "place", "record"]
@@ -20,7 +20,7 @@ __all__ = ["ROOT", "TABLES", "Place", "place", "record"]
 ROOT = "/contivpp/"
 """The prefix of all that is ours: one list and one watch see objects and nodes in one order."""
 
-TABLES: tuple[AnyTable, ...] = (*KINDS.values(), CLUSTER_NODE)
+TABLES: tuple[AnyTable, ...] = (*KINDS.values(), CLUSTER_NODE, NODE_CLAIM)
 """The tables that are filled."""
 
 
@@ -38,6 +38,11 @@ def place(key: str) -> Place | None:
         if not name or "/" in name:
             raise MalformedValue(f"{key}: a node's key is {NODES}NAME")
         return Place(CLUSTER_NODE, name)
+    if key.startswith(IDS):
+        number = key.removeprefix(IDS)
+        if not number.isdecimal() or number.startswith("0"):
+            raise MalformedValue(f"{key}: the key of a node ID is {IDS}NUMBER")
+        return Place(NODE_CLAIM, number)
     if not key.startswith(OBJECTS):
         return None
     kind, *rest = key.removeprefix(OBJECTS).split("/")
@@ -54,6 +59,9 @@ def record(key: str, value: bytes, where: Place) -> Record:
     """Return the record that a value holds; raise MalformedValue."""
     if where.table is CLUSTER_NODE:
         return decode_node(key, value)
+    if where.table is NODE_CLAIM:
+        number, name = claimant(key, value)
+        return NodeClaim(node_id=number, name=name)
     try:
         found: Record = kubernetes.decode(where.table.record, value)
     except (MalformedObject, RecursionError) as error:

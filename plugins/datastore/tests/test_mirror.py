@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
-from contivpp_core.cluster import HasStore, encode_node, id_key, node_key, object_key
+from contivpp_core.cluster import HasStore, claim_value, encode_node, id_key, node_key, object_key
 from contivpp_core.kubernetes import NAMESPACE, NODE, NODE_SETTINGS, POD
-from contivpp_core.node import CLUSTER_NODE, ClusterNode
+from contivpp_core.kvstore import WatchBatch, WatchEvent
+from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_datastore.objects import TABLES, place
@@ -91,6 +93,7 @@ async def test_objects_and_nodes_are_in_their_tables() -> None:
     await store.put(object_key("Secret", "default", "x"), b"of a kind that nobody reads")
     async with mirrored(store) as (agent, plugin):
         assert isinstance(plugin, HasStore)
+        await store.put(id_key(2), claim_value("node2"))
         last = await store.put(node_key("node2"), node("node2", 2, "192.168.16.2/24"))
         await plugin.caught_up(last)
         found = {table.name: list(agent.state.table(table.name)) for table in TABLES}
@@ -100,6 +103,7 @@ async def test_objects_and_nodes_are_in_their_tables() -> None:
             NODE.name: ["node1"],
             NODE_SETTINGS.name: ["node1"],
             CLUSTER_NODE.name: ["node2"],
+            NODE_CLAIM.name: ["2"],
         }
         assert all(agent.state.ready(table.name) and agent.sourced(table.name) for table in TABLES)
         assert plugin.malformed() == []
@@ -173,6 +177,77 @@ async def test_after_compaction_only_the_difference_is_written() -> None:
         changed = set(agent.journal.entries()[-1].changed)
         assert changed == {"Pod/default/a", "Pod/default/b", "Pod/default/d"}
         assert list(agent.state.table(POD.name)) == ["default/b", "default/c", "default/d"]
+
+
+@simulated
+async def test_a_store_that_was_put_back_to_an_older_state_is_listed_again() -> None:
+    store = MemoryKVStore()
+    for name in ("a", "b"):
+        await put_pod(store, name)
+    async with mirrored(store) as (agent, plugin):
+        await plugin.caught_up(store.revision)
+        store.outage(True)
+        await asyncio.sleep(1)
+        older = MemoryKVStore()
+        await put_pod(older, "a", app="older")
+        store.__dict__.update({**older.__dict__, "_watchers": store._watchers})
+        await asyncio.sleep(20)
+        assert [record.labels for record in agent.state.table(POD.name).records()] == [(("app", "older"),)]
+        await plugin.caught_up(await put_pod(store, "c"))
+        assert list(agent.state.table(POD.name)) == ["default/a", "default/c"]
+
+
+@simulated
+async def test_what_a_listing_has_told_is_not_told_again() -> None:
+    """A watch may still deliver what was overtaken by a listing, which `caught_up` asks for, too."""
+    store = MemoryKVStore()
+    async with mirrored(store) as (agent, plugin):
+        old = await put_pod(store, "a")
+        await store.delete(object_key("Pod", "default", "a"))
+        await plugin.caught_up(store.revision)
+        late = WatchEvent(object_key("Pod", "default", "a"), pod("a"), old)
+        await plugin._mirror._apply(WatchBatch(old, (late,)))
+        assert list(agent.state.table(POD.name)) == []
+        assert plugin._mirror.revision == store.revision
+
+
+@simulated
+async def test_an_unreadable_value_of_a_key_that_was_made_anew_has_no_last_good_record() -> None:
+    store = MemoryKVStore()
+    keys = [object_key("Pod", "default", name) for name in ("a", "b")]
+    for name in ("a", "b"):
+        await put_pod(store, name)
+    async with mirrored(store) as (agent, plugin):
+        await plugin.caught_up(store.revision)
+        store.outage(True)
+        await asyncio.sleep(1)
+        store._outage = False
+        await store.delete(keys[0])
+        for key in keys:
+            last = await store.put(key, b"{}")
+        store.compact(last + 1)
+        await plugin.caught_up(last)
+        assert list(agent.state.table(POD.name)) == ["default/b"]
+
+
+@simulated
+async def test_pauses_between_tries_grow_and_differ() -> None:
+    store = MemoryKVStore()
+    tries: list[float] = []
+    list_ = store.list
+
+    async def noted(prefix: str) -> Any:
+        tries.append(asyncio.get_running_loop().time())
+        return await list_(prefix)
+
+    store.list = noted  # type: ignore[method-assign]
+    store.outage(True)
+    async with mirrored(store):
+        await asyncio.sleep(600)
+    pauses = [after - before for before, after in pairwise(tries)]
+    assert pauses[0] <= 0.2
+    assert all(5 <= pause <= 10 for pause in pauses[8:])
+    assert len(set(pauses[8:])) > 10
 
 
 @simulated

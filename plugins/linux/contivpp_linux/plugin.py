@@ -4,6 +4,8 @@
 The domain `linux` is read when every plugin has started, because only then it is known which namespaces to read: what
 was stored is rendered by then. It is read again whenever VPP is a new process, as links that VPP made may have gone
 with the old one, or stayed; the kernel has the last word. A reading that fails is tried again.
+
+What the host has by itself is in the tables `HostAddress` and `HostRoute`.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import TYPE_CHECKING, ClassVar
 from contivpp_core.errors import ContivError
 from contivpp_core.events import VppConnected
 from contivpp_core.items import AnyDescriptor
+from contivpp_core.node import HOST_ADDRESS, HOST_ROUTE
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_linux.descriptors import all_descriptors
 from contivpp_linux.edge import Edge
+from contivpp_linux.host import HostTables
 from contivpp_linux.kernel.netlink import NetlinkKernel
 from contivpp_linux.kernel.protocol import Kernel
 from contivpp_linux.watch import LinkGuard
@@ -41,6 +45,7 @@ class LinuxPlugin(Plugin):
     """Linux links, addresses, routes, neighbours, sysctls and offloads; with another kernel, in a rig."""
 
     name: ClassVar[str] = "linux"
+    sources: ClassVar[tuple[str, ...]] = (HOST_ADDRESS.name, HOST_ROUTE.name)
 
     def __init__(self, kernel: Kernel | None = None) -> None:
         self._given = kernel
@@ -48,6 +53,7 @@ class LinuxPlugin(Plugin):
         self._agent: Agent | None = None
         self._edge = Edge(self._provided)
         self._guard: LinkGuard | None = None
+        self._host: HostTables | None = None
         self._unwatch: Callable[[], None] = lambda: None
         self._reader: asyncio.Task[None] | None = None
         self._reasons: list[str] = []
@@ -68,13 +74,15 @@ class LinuxPlugin(Plugin):
         return all_descriptors(self._edge)
 
     async def start(self, agent: Agent) -> None:
-        """Open the kernel's edge; nothing is read or sent yet."""
+        """Open the kernel's edge, and begin to read what the host has by itself; nothing is sent yet."""
         self._agent = agent
         self._kernel = self._given if self._given is not None else NetlinkKernel()
         self._boot = "memory" if self._given is not None else await asyncio.to_thread(_boot_id)
         self._edge.open(self._kernel)
         self._guard = LinkGuard(agent.scheduler)
         self._unwatch = self._kernel.watch_links(self._guard.take)
+        self._host = HostTables(agent, self._kernel)
+        self._host.start()
 
     @hookimpl
     def agent_started(self) -> None:
@@ -93,8 +101,9 @@ class LinuxPlugin(Plugin):
         self._unwatch()
         if self._agent is not None:
             self._agent.scheduler.domain_down(DOMAIN, "the linux plugin is stopped")
-        if self._guard is not None:
-            await self._guard.stop()
+        for helper in (self._guard, self._host):
+            if helper is not None:
+                await helper.stop()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)

@@ -437,3 +437,35 @@ async def test_own_namespace_and_its_events(rig):
     raise_errors(await rig.kernel.apply("", [CreateVeth("cvtest0", "cvtest1"), DeleteLink("cvtest0")]))
     await asyncio.sleep(0)
     assert len(events) == count
+
+
+async def test_changes_of_the_own_network_are_told(rig):
+    told = 0
+
+    def callback() -> None:
+        nonlocal told
+        told += 1
+
+    async def tells(*operations: Operation, namespace: str = "") -> bool:
+        nonlocal told
+        await asyncio.sleep(0.05 if rig.real else 0)
+        told = 0
+        raise_errors(await rig.kernel.apply(namespace, operations))
+        await asyncio.sleep(0.1 if rig.real else 0)
+        return told > 0
+
+    stop = rig.kernel.watch_network(callback)
+    route = Route(ip_network("10.77.0.0/16"), "cvtest0", ip_address("10.9.0.2"), on_link=True)
+    try:
+        assert await tells(CreateVeth("cvtest0", "cvtest1"))
+        assert await tells(SetLink(link="cvtest0", up=True), SetLink(link="cvtest1", up=True))
+        assert await tells(Add(Address("cvtest0", ip_interface("10.9.0.1/24"))))
+        assert await tells(Add(route))
+        assert await tells(Delete(route))
+        assert await tells(SetLink(link="cvtest0", up=False))
+        other = rig.namespace()
+        assert not await tells(SetLink(link="lo", up=True), namespace=other)
+    finally:
+        await rig.kernel.apply("", [DeleteLink("cvtest0")])
+    stop()
+    assert not await tells(CreateVeth("cvtest0", "cvtest1"), DeleteLink("cvtest0"))

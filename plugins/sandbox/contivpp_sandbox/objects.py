@@ -11,14 +11,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from contivpp_core.errors import ContivError
-from contivpp_core.kubernetes import Namespace, Node, Pod, decode
+from contivpp_core.kubernetes import KINDS, decode
 from contivpp_core.records import Record
 from contivpp_core.state import Delete, Put, Ready, Write
 
-__all__ = ["KINDS", "ObjectError", "delete_write", "full_list", "kind_of", "put_write"]
+__all__ = ["NAMESPACED", "TABLES", "ObjectError", "delete_write", "full_list", "kind_of", "put_write"]
 
-KINDS: Mapping[str, type[Pod] | type[Namespace] | type[Node]] = {"Pod": Pod, "Namespace": Namespace, "Node": Node}
-"""The kinds that are served."""
+TABLES = tuple(table.name for table in KINDS.values())
+"""The tables that objects come to."""
+NAMESPACED = ("Pod",)
+"""The kinds whose objects are in namespaces."""
+
 
 class ObjectError(ContivError):
     """An object cannot be taken; the message says which, and why."""
@@ -35,17 +38,17 @@ def kind_of(name: object) -> str:
 
 def put_write(found: Mapping[str, Any]) -> Put:
     """Return the write for an object; raise ObjectError or MalformedObject."""
-    kind = kind_of(found.get("kind"))
-    record: Record = decode(KINDS[kind], found)  # type: ignore[type-var]
-    return Put(kind, record)
+    table = KINDS[kind_of(found.get("kind"))]
+    record: Record = decode(table.record, found)
+    return Put(table.name, record)
 
 
 def delete_write(kind: str, namespace: str, name: str) -> Delete:
     """Return the write that removes an object."""
-    kind = kind_of(kind)
-    return Delete(kind, f"{namespace}/{name}" if kind == "Pod" else name)
+    table = KINDS[kind_of(kind)]
+    return Delete(table.name, f"{namespace}/{name}" if kind in NAMESPACED else name)
 
 
 def full_list(writes: Iterable[Write]) -> list[Write]:
     """Return the writes, and that everything there is has now been told."""
-    return [*writes, *(Ready(kind) for kind in KINDS)]
+    return [*writes, *(Ready(table) for table in TABLES)]

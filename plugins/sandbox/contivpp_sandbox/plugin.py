@@ -18,7 +18,7 @@ from contivpp_core.cli.command import Command
 from contivpp_core.errors import ContivError
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.state import Write
-from contivpp_sandbox.objects import KINDS, delete_write, full_list, put_write
+from contivpp_sandbox.objects import TABLES, delete_write, full_list, put_write
 
 __all__ = ["OBJECTS_PATH", "SandboxPlugin", "plugin"]
 
@@ -40,7 +40,7 @@ class SandboxPlugin(Plugin):
     """Commands, and in an agent the objects of the cluster."""
 
     name: ClassVar[str] = "sandbox"
-    sources: ClassVar[tuple[str, ...]] = tuple(KINDS)
+    sources: ClassVar[tuple[str, ...]] = TABLES
 
     @hookimpl
     def commands(self) -> list[Command]:

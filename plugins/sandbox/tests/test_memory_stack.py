@@ -216,7 +216,7 @@ async def test_large_datagrams_go_in_fragments_and_large_requests_in_segments(ca
 async def test_do_not_fragment(cable):
     assert (await cable.probe("UDP", 53, size=572, do_not_fragment=True)).verdict == "allowed"
     verdict = await cable.probe("UDP", 53, size=573, do_not_fragment=True)
-    assert (verdict.verdict, verdict.why) == ("denied", "x/client: 601 bytes do not fit the MTU of eth0, 600")
+    assert (verdict.verdict, verdict.why) == ("refused", "x/client: 601 bytes do not fit the MTU of eth0, 600")
 
 
 @on_cable()

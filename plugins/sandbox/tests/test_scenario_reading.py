@@ -86,8 +86,24 @@ def test_json_is_yaml():
         pytest.param("nodes: &n [*n]\nsteps: []", "nodes.0: line 1: nested without end, or deeper than 64 levels", id="self"),
         pytest.param("[" * 5000, "nested deeper than 64 levels", id="deep"),
         pytest.param("? [a]\n: b", "line 1: a key must be text", id="key that is a list"),
+        pytest.param("nodes: [n, m, n]\nsteps: [{wait: 1}]", "nodes.2: n is named twice", id="node twice"),
         pytest.param(
-            "nodes: [n, m]\nsteps: [{wait: 1}]", "nodes: several nodes are not served yet: give one node", id="nodes"
+            "nodes: [n, A_b]\nsteps: [{wait: 1}]",
+            "nodes.1: 'A_b' is no name for a node: lower-case letters, digits, '-' and '.' may be in it",
+            id="node's name",
+        ),
+        pytest.param(
+            "nodes: [n]\nunderlay: {mtu: 100}\nsteps: [{wait: 1}]",
+            "underlay.mtu: Input should be greater than or equal to 576, got 100",
+            id="underlay",
+        ),
+        pytest.param(
+            "nodes: [n]\nunderlay: {los: 1}\nsteps: [{wait: 1}]", "underlay.los: unknown field", id="underlay field"
+        ),
+        pytest.param(
+            "nodes: [n]\nconfig: {datastore: {}, contiv: {nodeID: 1}}\nsteps: [{wait: 1}]",
+            ["config.datastore: is set by the rig: leave it out", "config.contiv.nodeID: is set by the rig: leave it out"],
+            id="sections of the rig",
         ),
         pytest.param(
             "nodes: [n]\nsteps: [{wait: 1, restart: vpp}]",
@@ -112,7 +128,7 @@ def test_json_is_yaml():
         ),
         pytest.param(
             steps("- apply: [{kind: Service, metadata: {name: s}}]"),
-            "steps.1.apply.0: objects of kind Service are not served yet: known are Pod, Namespace, Node",
+            "steps.1.apply.0: objects of kind Service are not served yet: known are Pod, Namespace, Node, NodeConfig",
             id="kind",
         ),
         pytest.param(
@@ -128,7 +144,7 @@ def test_json_is_yaml():
     ],
 )
 def test_faults_of_files(text, fault):
-    assert faults_of(text) == [fault]
+    assert faults_of(text) == (fault if isinstance(fault, list) else [fault])
 
 
 @pytest.mark.parametrize(
@@ -147,11 +163,17 @@ def test_faults_of_files(text, fault):
         ("from: x/a, to: x/b, port: 1, protocol: SCTP, expect: denied", "protocol: SCTP probes are not served yet"),
         ("from: x/q, to: x/b, port: 1, expect: denied", "from: there is no pod x/q at this step"),
         ("from: x/a, to: x/q, port: 1, expect: denied", "to: there is no pod x/q at this step, and there was none before"),
-        ("from: 'node:node1', to: x/b, port: 1, expect: denied", "from: probes from a node's own stack (node:node1) are not served yet: give namespace/pod"),
-        ("from: 192.0.2.1, to: x/b, port: 1, expect: denied", "from: probes from outside hosts and services (192.0.2.1) are not served yet: give namespace/pod"),
-        ("from: x/a, to: 'vpp:node1', port: 1, expect: denied", "to: probes to VPP's own stack (vpp:node1) are not served yet: give namespace/pod, or an address in 10.1.0.0/16"),
-        ("from: x/a, to: 10.96.0.1, port: 1, expect: denied", "to: probes to outside hosts and services (10.96.0.1) are not served yet: give namespace/pod, or an address in 10.1.0.0/16"),
-        ("from: x/a, to: 'fe80::1', port: 1, expect: denied", "to: probes to outside hosts and services (fe80::1) are not served yet: give namespace/pod, or an address in 10.1.0.0/16"),
+        ("from: 'node:node9', to: x/b, port: 1, expect: denied", "from: there is no node node9: nodes are node1"),
+        ("from: x/a, to: 'node:node9', port: 1, expect: denied", "to: there is no node node9: nodes are node1"),
+        ("from: x/a, to: 'vpp:node9', protocol: ICMP, expect: denied", "to: there is no node node9: nodes are node1"),
+        ("from: 'vpp:node1', to: x/b, port: 1, expect: denied", "from: VPP sends no probes (vpp:node1): give namespace/pod, node:NAME or an address"),
+        ("from: x/a, to: x/b, via: node1, port: 1, expect: denied", ": via: only an outside host chooses where its packets enter: give an address in from"),
+        ("from: 'node:node1', to: x/b, via: node1, port: 1, expect: denied", ": via: only an outside host chooses where its packets enter: give an address in from"),
+        ("from: 192.0.2.1, via: node9, to: x/b, port: 1, expect: denied", "via: there is no node node9: nodes are node1"),
+        ("from: 10.96.0.1, to: x/b, port: 1, expect: denied", "from: services are not served yet (10.96.0.1 is in 10.96.0.0/12)"),
+        ("from: x/a, to: 10.96.0.1, port: 1, expect: denied", "to: services are not served yet (10.96.0.1 is in 10.96.0.0/12)"),
+        ("from: x/a, to: 'fe80::1', port: 1, expect: denied", "to: IPv6 is not served yet (fe80::1)"),
+        ("from: x/a, to: 224.0.0.1, port: 1, expect: denied", "to: 224.0.0.1 is no address that a host can have"),
     ],
 )  # fmt: skip
 def test_faults_of_probes(probe, fault):
@@ -177,6 +199,59 @@ def test_a_pod_that_was_deleted_may_be_asked_but_not_ask():
     text = "- delete: {kind: Pod, namespace: x, name: b}\n"
     text += "- probe: [{from: x/a, to: x/b, port: 1, expect: denied}, {from: x/b, to: x/a, port: 1, expect: denied}]"
     assert faults_of(steps(text)) == ["steps.2.probe.1.from: there is no pod x/b at this step"]
+
+
+def cluster(*text: str) -> str:
+    """A file with two nodes, a pod on each, and the steps of a test."""
+    pods = "".join(
+        f"\n  - {{kind: Pod, metadata: {{namespace: x, name: {name}}}, spec: {{nodeName: {node}}}}}"
+        for name, node in (("a", "n1"), ("b", "n2"))
+    )
+    return f"nodes: [n1, n2]\nsteps:\n- apply:{pods}\n" + "\n".join(text)
+
+
+LEAVES = "- delete: {kind: Node, name: n2}"
+JOINS = "- apply: {kind: Node, metadata: {name: n2}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("- apply: {kind: Node, metadata: {name: n3}}", "steps.1.apply.0.metadata.name: there is no node n3: nodes are n1, n2"),
+        ("- apply: {kind: NodeConfig, metadata: {name: n3}}", "steps.1.apply.0.metadata.name: there is no node n3: nodes are n1, n2"),
+        ("- apply: {kind: NodeConfig, metadata: {name: n1}, spec: {mainVPPInterface: {ip: 1.2.3.4}}}", "steps.1.apply.0: NodeSettings n1: 1.2.3.4 has no prefix length - at `$.spec.mainVPPInterface.ip`"),
+        ("- delete: {kind: Node, name: n3}", "steps.1.delete.0: there is no Node n3 at this step"),
+        (f"{LEAVES}\n{LEAVES}", "steps.2.delete.0: there is no Node n2 at this step"),
+        (f"{LEAVES}\n- delete: {{kind: Pod, namespace: x, name: b}}", "steps.2.delete.0: there is no Pod x/b at this step"),
+        (f"{LEAVES}\n- restart: {{what: vpp, node: n2}}", "steps.2.restart.0.node: node n2 has left before this step"),
+        (f"{LEAVES}\n- probe: {{from: x/b, to: x/a, port: 1, expect: denied}}", "steps.2.probe.0.from: there is no pod x/b at this step"),
+        (f"{LEAVES}\n- probe: {{from: 'node:n2', to: x/a, port: 1, expect: denied}}", "steps.2.probe.0.from: node n2 has left before this step"),
+        (f"{LEAVES}\n- probe: {{from: 192.0.2.1, via: n2, to: x/a, port: 1, expect: denied}}", "steps.2.probe.0.via: node n2 has left before this step"),
+        (f"{LEAVES}\n- apply: {{kind: Pod, metadata: {{namespace: x, name: c}}, spec: {{nodeName: n2}}}}", "steps.2.apply.0.spec.nodeName: node n2 has left before this step"),
+        ("- apply: {kind: Pod, metadata: {namespace: x, name: c}, spec: {nodeName: n9}}", "steps.1.apply.0.spec.nodeName: there is no node n9: nodes are n1, n2"),
+        ("- apply: {kind: Pod, metadata: {namespace: x, name: a}, spec: {nodeName: n2}}", "steps.1.apply.0.spec.nodeName: x/a runs on n1: a pod does not move, delete it first"),
+    ],
+)  # fmt: skip
+def test_faults_of_clusters(text, fault):
+    assert faults_of(cluster(text)) == [fault]
+
+
+def test_a_cluster_that_is_right():
+    text = cluster(
+        LEAVES,
+        "- probe: [{from: x/a, to: x/b, port: 1, expect: denied}, {from: x/a, to: 'node:n2', port: 1, expect: denied}]",
+        JOINS,
+        "- apply: {kind: Pod, metadata: {namespace: x, name: b}, spec: {nodeName: n2}}",
+        "- probe:",
+        "  - {from: 'node:n2', to: x/b, port: 1, expect: allowed}",
+        "  - {from: 192.0.2.1, via: n2, to: x/b, port: 1, expect: allowed, source: 192.0.2.1}",
+        "  - {from: x/b, to: 'vpp:n1', protocol: ICMP, expect: allowed, reaches: ['vpp:n1']}",
+    )
+    scenario, faults = parse("f", "underlay: {mtu: 9000, loss: 0.01}\n" + text)
+    assert faults == []
+    assert scenario is not None
+    assert scenario.underlay.request() == (9000, 0.01)
+    assert [probe.request().via for probe in scenario.steps[5].probe or ()] == ["", "n2", ""]
 
 
 def test_files_that_cannot_be_read_are_faults(tmp_path: Path):

@@ -40,8 +40,8 @@ class ScriptedRig:
         if call[0] == self.fails:
             raise RigError(f"{self.fails} went wrong")
 
-    async def start(self, nodes, config):
-        await self._called("start", nodes, config)
+    async def start(self, nodes, config, underlay):
+        await self._called("start", nodes, config, underlay)
 
     async def apply(self, objects):
         await self._called("apply", [found["metadata"]["name"] for found in objects])
@@ -83,7 +83,7 @@ def test_steps_are_carried_out_in_order_and_each_is_waited_for():
     )
     assert run(text, rig).ok
     assert rig.calls == [
-        ("start", ["n"], {}), ("settle",),
+        ("start", ["n"], {}, (1500, 0.0)), ("settle",),
         ("apply", ["a"]), ("settle",),
         ("advance", 2.0), ("settle",),
         ("restart", "agent", None, False), ("restart", "vpp", "n", True), ("settle",),

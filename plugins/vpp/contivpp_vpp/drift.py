@@ -3,7 +3,8 @@
 
 Most events are echoes of what the agent does itself. They are collected for a moment, and compared with the graph:
 only what contradicts it is drift. An interface of ours that was deleted by hand needs everything to be read,
-because what pointed to it dangles; a link that was set by hand needs a check of the link states.
+because what pointed to it dangles; a link that was set by hand needs a check of the link states. When somebody else's
+interface goes, its place may be free for an item that found it taken.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 from contivpp_core.items import Unavailable
 from contivpp_core.scheduler import Scheduler
-from contivpp_core.scheduler.graph import Node
+from contivpp_core.scheduler.graph import ItemState, Node
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors.base import SPACE
 from contivpp_vpp.errors import VppConnectionError
@@ -71,6 +72,9 @@ class InterfaceWatch:
         if self._scheduler.domain_state().get("vpp", ""):
             return  # it is being read, or will be
         believed = self._believed()
+        if deleted - believed.keys():
+            for kind in self._conflicts():
+                await self._scheduler.check(kind)
         if suspects := [believed[index] for index in sorted(deleted) if index in believed]:
             there = {(each.sw_if_index, each.tag) for each in await self._vpp.dump(SwInterfaceDump())}
             tags = {index for index, tag in there if tag}
@@ -86,6 +90,11 @@ class InterfaceWatch:
         """Return the interfaces that are there, and that no operation is changing, by index."""
         nodes = [node for node in self._scheduler.graph if node.descriptor.space == SPACE]
         return {node.actual.handle: node for node in nodes if node.actual is not None and not node.running}
+
+    def _conflicts(self) -> list[str]:
+        """Return the kinds of interfaces that found their place taken."""
+        nodes = (node for node in self._scheduler.graph if node.state is ItemState.CONFLICT)
+        return sorted({node.descriptor.kind for node in nodes if node.descriptor.space == SPACE})
 
     def _contradicts(self, interface: Node, up: bool) -> bool:
         assert interface.actual is not None

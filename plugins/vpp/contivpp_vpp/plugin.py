@@ -3,7 +3,8 @@
 
 Whenever VPP is connected, everything in it is read and compared, then work begins; when the connection is lost,
 work stops. If it is lost in the middle of reading, the next connection starts again. Other plugins use the same
-connection: `client` (state the messages you need by `client.require`), `tap_support()`.
+connection: `client` (state the messages you need by `client.require`), `tap_support()`. VPP's own NICs are records in
+the table `NetworkInterface`.
 
 Rigs hand over a way to connect instead of a socket: `VppPlugin(connect=in_memory(peer))`.
 """
@@ -14,11 +15,12 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from contivpp_core.config import ConfigSection
 from contivpp_core.events import VppConnected, VppLost
 from contivpp_core.items import AnyDescriptor, Unavailable
+from contivpp_core.node import NETWORK_INTERFACE
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import VppAccess
@@ -28,6 +30,7 @@ from contivpp_vpp.descriptors import all_descriptors
 from contivpp_vpp.drift import InterfaceWatch
 from contivpp_vpp.errors import NotConnected
 from contivpp_vpp.incarnation import Incarnation
+from contivpp_vpp.nics import Nics
 from contivpp_vpp.probe import TapSupport, probe_tap, recall, remember
 from contivpp_vpp.settings import VppSettings
 from contivpp_vpp.transports import Connect, ProtocolFactory, unix_socket
@@ -60,6 +63,7 @@ class VppPlugin(Plugin):
     """Connects, reads, repairs. `connect` replaces the API socket of the configuration."""
 
     name = "vpp"
+    sources: ClassVar[tuple[str, ...]] = (NETWORK_INTERFACE.name,)
 
     def __init__(self, connect: Connect | None = None) -> None:
         self._connect = connect
@@ -71,6 +75,7 @@ class VppPlugin(Plugin):
         self._probe: asyncio.Task[TapSupport] | None = None
         self._identity: tuple[Incarnation, str] | None = None
         self._watch: InterfaceWatch | None = None
+        self._nics: Nics | None = None
 
     # --- for other plugins
 
@@ -123,15 +128,18 @@ class VppPlugin(Plugin):
         self._client = VppClient(self._telling(way, where), settings=limits)
         self._client.require(*REQUIRED)
         self._watch = InterfaceWatch(agent.scheduler, self._access, self._reread)
+        self._nics = Nics(agent, self._access)
         self._client.subscribe(m.SwInterfaceEvent, self._watch.note)
+        self._client.subscribe(m.SwInterfaceEvent, self._nics.note)
         self._client.listen(connected=self._connected, lost=self._lost)
         self._spawn(self._client.run(), "vpp client")
 
     async def stop(self) -> None:
         """End the connection; what is in VPP stays."""
         self._access.client = None
-        if self._watch is not None:
-            await self._watch.stop()
+        for helper in (self._watch, self._nics):
+            if helper is not None:
+                await helper.stop()
         tasks = [*self._tasks, *([self._probe] if self._probe else [])]
         for task in tasks:
             task.cancel()
@@ -196,10 +204,12 @@ class VppPlugin(Plugin):
     async def _read_until_done(self, identity: str, reason: str) -> None:
         """Read VPP; a connection that is lost meanwhile ends this, and its successor begins anew."""
         assert self._agent is not None
+        assert self._nics is not None
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
                 await self._access.ensure(m.WantInterfaceEvents(pid=os.getpid()), _SUBSCRIBED)
+                await self._nics.connected(self.client.connection.incarnation)
                 await self._agent.scheduler.domain_up(DOMAIN, identity, reason)
             except Unavailable:
                 log.info("the connection to VPP was lost while it was read")

@@ -77,8 +77,13 @@ class RealVpp:
         inside = ["nsenter", f"--net={self._netns}"] if self._netns else []
         with (self.folder / "output").open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
-                *inside, str(self._vpp), "-c", str(self.folder / "startup.conf"),
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                *inside,
+                str(self._vpp),
+                "-c",
+                str(self.folder / "startup.conf"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         try:
             async with asyncio.timeout(timeout):

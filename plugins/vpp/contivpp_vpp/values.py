@@ -9,6 +9,7 @@ this plugin.
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 __all__ = [
     "LONGEST_NAME",
@@ -92,14 +93,14 @@ def canonical_prefix(prefix: str) -> str:
 
 
 def prefix_parts(prefix: str) -> tuple[bytes, int]:
-    """Return bytes and length of `address/length`."""
-    interface = ipaddress.ip_interface(prefix)
-    return interface.packed, interface.network.prefixlen
+    """Return bytes and length of a canonical `address/length`."""
+    address, _, length = prefix.partition("/")
+    return address_bytes(address), int(length)
 
 
 def address_bytes(address: str) -> bytes:
-    """Return the bytes of an address."""
-    return ipaddress.ip_address(address).packed
+    """Return the bytes of a canonical address."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 def address_text(address: bytes) -> str:

@@ -142,9 +142,7 @@ class Node:
     def __init__(self, connect: Connect, ledger: Ledger) -> None:
         self.vpp = VppPlugin(connect=connect)
         self.listener = Listener()
-        self.agent = Agent(
-            {"plugins": ["vpp", "listener"]}, [self.vpp, self.listener], ledger=ledger, serve=False
-        )
+        self.agent = Agent({"plugins": ["vpp", "listener"]}, [self.vpp, self.listener], ledger=ledger, serve=False)
         self.scheduler = self.agent.scheduler
 
     async def want(self, *items: Item) -> None:

@@ -191,11 +191,13 @@ def route(**path: Any) -> messages.IpRouteAddDelV2:
         pytest.param(route(label_stack=(messages.FibMplsLabel(),) * 17), "at most 16 fit", id="too many labels"),
         pytest.param(
             messages.IpRouteAddDelV2(route=messages.IpRouteV2(paths=(messages.FibPath(),) * 256)),
-            "route.paths: 256 elements, at most 255", id="too many paths",
+            "route.paths: 256 elements, at most 255",
+            id="too many paths",
         ),
         pytest.param(
             messages.IpRouteAddDelV2(route=messages.IpRouteV2(prefix=messages.Prefix(len=33))),
-            "route.prefix.len: 33 is more than the 32 bits", id="prefix too long",
+            "route.prefix.len: 33 is more than the 32 bits",
+            id="prefix too long",
         ),
         pytest.param(messages.AfPacketDelete(host_if_name="x" * 64), "64 bytes, at most 63", id="long string"),
         pytest.param(messages.AfPacketDelete(host_if_name="ä" * 32), "64 bytes, at most 63", id="long in UTF-8"),
@@ -263,8 +265,11 @@ def test_cut_off_messages_are_malformed(message: Any):
 
 
 def test_unknown_numbers_of_a_newer_vpp_are_kept():
-    raw = bytearray(codec(messages.IpRouteV2Details).encode(
-        messages.IpRouteV2Details(route=messages.IpRouteV2(paths=(messages.FibPath(),))), number=1))
+    raw = bytearray(
+        codec(messages.IpRouteV2Details).encode(
+            messages.IpRouteV2Details(route=messages.IpRouteV2(paths=(messages.FibPath(),))), number=1
+        )
+    )
     place = 2 + 4 + 4 + 4 + 18 + 2 + 14
     struct.pack_into(">III", raw, place, 200, 0x40000001, 9)
     path = codec(messages.IpRouteV2Details).decode(bytes(raw)).route.paths[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,9 +15,13 @@ from contivpp_core.namespaces import Namespace
 from contivpp_vpp import messages as m
 from contivpp_vpp.connection import Connection
 from contivpp_vpp.items import (
+    Address,
     AfPacket,
     LinkUp,
     Mac,
+    Mtu,
+    PhysicalInterface,
+    SubInterface,
     Tap,
 )
 from contivpp_vpp.probe import PROBE
@@ -25,6 +30,7 @@ from contivpp_vpp.transports import unix_socket
 
 from .benches import Bench, a_bench, a_vpp
 from .nodes import PodLink, a_node, pods
+from .test_nics import table
 
 
 @pytest.fixture
@@ -128,3 +134,43 @@ async def test_af_packet_over_a_veth(own_network: str) -> None:
         with pytest.raises(Exception, match="INVALID_INTERFACE"):
             await bench.create(AfPacket(name="nothing", host_name="nothing"))
         connection.close()
+
+
+@pytest.mark.netns
+@pytest.mark.realvpp
+async def test_a_nic_of_vpps_start_goes_and_comes(own_network: str) -> None:
+    """VPP's start-up configuration makes the uplink of a rig; its items follow it."""
+    await run(own_network, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire")
+    uplink = PhysicalInterface(name="uplink", device="host-eth0")
+    items: list[Item] = [
+        uplink,
+        Address(interface="uplink", address="192.168.16.1/24"),
+        Mtu(interface="uplink", mtu=1400),
+        LinkUp(interface="uplink"),
+        SubInterface(name="vlan", parent="uplink", vlan=100),
+        Address(interface="vlan", address="192.168.17.1/24"),
+    ]
+    commands = tempfile.NamedTemporaryFile("w", suffix=".vpp")  # noqa: SIM115 VPP reads it when it starts
+    commands.write("create host-interface name eth0\nset interface mtu packet 1450 host-eth0\n")
+    commands.flush()
+    start = f"unix {{ exec {commands.name} }}"
+    with commands:
+        async with real_vpp(netns=own_network, extra=start) as vpp, a_node(unix_socket(vpp.api_socket), items) as node:
+            await node.until(lambda: set(node.states().values()) == {"applied"})  # VPP may answer before it is through
+            [nic] = table(node).values()
+            assert (nic.name, nic.kind, nic.mtu) == ("host-eth0", "af-packet", 1450)
+            operator = await Connection.open(unix_socket(vpp.api_socket), name="operator")
+            await operator.request(m.AfPacketDelete(host_if_name="eth0"))
+            await node.until(lambda: node.states()[uplink.key] == "failed" and table(node) == {})
+            await operator.request(m.AfPacketCreateV3(host_if_name="eth0"))
+            await node.until(lambda: set(node.states().values()) == {"applied"})
+            assert list(table(node)) == ["host-eth0"]
+            for kind in sorted({item.kind for item in items}):
+                assert await node.scheduler.check(kind) == {}
+            await node.want()
+            await node.until(lambda: node.states() == {})
+            [index] = [each.sw_if_index for each in await operator.dump(m.AfPacketDump())]
+            assert await operator.dump(m.IpAddressDump(sw_if_index=index)) == []
+            names = {each.interface_name for each in await operator.dump(m.SwInterfaceDump())}
+            assert names == {"local0", "host-eth0"}
+            operator.close()

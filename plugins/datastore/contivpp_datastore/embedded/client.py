@@ -38,6 +38,8 @@ __all__ = ["EmbeddedStore"]
 Answers = list[protocol.Answer]
 
 CALL_SECONDS = 10.0
+QUIET_SECONDS = 10.0
+"""After so long without news, a watch asks whether the server is still there."""
 CHUNK_BYTES = 1 << 18
 
 
@@ -93,7 +95,12 @@ class EmbeddedStore:
         try:
             link.send(protocol.Watch(1, prefix, from_revision))
             while True:
-                answers = await link.receive()
+                try:
+                    async with asyncio.timeout(QUIET_SECONDS):
+                        answers = await link.receive()
+                except TimeoutError:
+                    await self.get("")  # nothing has happened, or the server hangs: then this raises
+                    continue
                 batches = [answer for answer in answers if isinstance(answer, protocol.Batch)]
                 if batches:
                     events: Iterable[WatchEvent] = itertools.chain.from_iterable(b.events for b in batches)

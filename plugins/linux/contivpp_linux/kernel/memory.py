@@ -56,6 +56,7 @@ class MemoryKernel:
         self._next_inode = _FIRST_INODE
         self._next_mac = 1
         self._watchers: dict[object, Callable[[LinkEvent], None]] = {}
+        self._network_watchers: dict[object, Callable[[], None]] = {}
         self.create_namespace("")
 
     # For the rig
@@ -121,6 +122,7 @@ class MemoryKernel:
                 results.append(KernelError(errno.EINVAL, str(operation), where(namespace), detail=detail))
             else:
                 results.append(None)
+        self._tell_network(inside)
         return results
 
     async def links(self, namespace: Namespace) -> list[Link]:
@@ -177,9 +179,35 @@ class MemoryKernel:
 
         return stop
 
+    def watch_network(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, soon after, when links, addresses or routes of the agent's own namespace may have changed."""
+        loop = asyncio.get_running_loop()
+        key = object()
+        due = False
+
+        def deliver() -> None:
+            nonlocal due
+            due = False
+            if key in self._network_watchers:
+                callback()
+
+        def soon() -> None:
+            nonlocal due
+            if not due:
+                due = True
+                loop.call_soon(deliver)
+
+        self._network_watchers[key] = soon
+
+        def stop() -> None:
+            self._network_watchers.pop(key, None)
+
+        return stop
+
     async def close(self) -> None:
         """Forget who watches."""
         self._watchers.clear()
+        self._network_watchers.clear()
 
     # Operations
 
@@ -301,3 +329,9 @@ class MemoryKernel:
         event = LinkGone(replace(value, up=False)) if gone else LinkChanged(value)
         for watcher in list(self._watchers.values()):
             watcher(event)
+        self._tell_network(link.namespace)
+
+    def _tell_network(self, namespace: MemoryNamespace) -> None:
+        if namespace is self._namespaces.get(""):
+            for watcher in list(self._network_watchers.values()):
+                watcher()

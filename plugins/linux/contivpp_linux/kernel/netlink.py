@@ -22,7 +22,7 @@ from .operations import Operation
 from .values import Address, Link, LinkEvent, Namespace, Neighbour, NetworkNamespace, Offload, Route
 
 if TYPE_CHECKING:
-    from .events import LinkWatch
+    from .events import Watch
     from .session import Session
 
 __all__ = ["NetlinkKernel"]
@@ -38,7 +38,7 @@ class NetlinkKernel:
         self._files = NamespaceFiles()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="netns")
         self._import_lock = threading.Lock()
-        self._watches: set[LinkWatch] = set()
+        self._watches: set[Watch] = set()
 
     async def identify(self, namespace: Namespace) -> NetworkNamespace:
         """Return which namespace is at this path now."""
@@ -78,7 +78,15 @@ class NetlinkKernel:
         """Call back for every change of a link in the namespace of the calling thread, the event loop's."""
         from .events import LinkWatch  # noqa: PLC0415 late, see above
 
-        watch = LinkWatch(asyncio.get_running_loop(), callback)
+        return self._watching(LinkWatch(asyncio.get_running_loop(), callback))
+
+    def watch_network(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back when links, addresses or routes of that namespace may have changed."""
+        from .events import NetworkWatch  # noqa: PLC0415 late, see above
+
+        return self._watching(NetworkWatch(asyncio.get_running_loop(), callback))
+
+    def _watching(self, watch: Watch) -> Callable[[], None]:
         self._watches.add(watch)
 
         def stop() -> None:

@@ -60,6 +60,12 @@ class Kernel(Protocol):
         """Call back for every change of a link in the agent's own namespace; returns how to stop."""
         ...
 
+    def watch_network(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back when links, addresses or routes of the agent's own namespace may have changed, several changes
+        together; returns how to stop.
+        """
+        ...
+
     async def close(self) -> None:
         """Wait for running calls and give everything back."""
         ...

@@ -163,7 +163,7 @@ async def test_link_that_somebody_sets_down_or_changes_is_repaired(world):
 
 async def test_unreadable_kernel_is_a_condition_and_tried_again(world, monkeypatch):
     links = world.kernel.links
-    failures = [PermissionError("not today")]
+    failures = [PermissionError("not today")] * 2  # for the tables of the host, and for the domain
 
     async def broken(namespace):
         if failures:

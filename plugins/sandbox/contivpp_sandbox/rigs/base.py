@@ -18,6 +18,7 @@ from contivpp_core.errors import ContivError
 __all__ = [
     "CNI_CONFIG",
     "CNI_INTERFACE",
+    "DEFAULT_UNDERLAY",
     "Expectation",
     "KubernetesObject",
     "ObjectReference",
@@ -27,6 +28,7 @@ __all__ = [
     "RigError",
     "RigUnavailable",
     "Transport",
+    "Underlay",
     "Verdict",
     "cni_environment",
     "container_id",
@@ -61,14 +63,32 @@ class ObjectReference(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+class Underlay(NamedTuple):
+    """The network between the nodes: the largest IP packet in bytes, and which part of all frames (0 to 1) it loses."""
+
+    mtu: int = 1500
+    loss: float = 0.0
+
+
+DEFAULT_UNDERLAY = Underlay()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """One probe of a scenario, as it stands in the file.
 
-    `source` and `target` are `namespace/pod`, `node:NAME`, `vpp:NAME` or an address. `size` counts the bytes of
-    payload (of the request, in TCP); None leaves it to the rig. `repeat` probes are sent, each from a source port
-    of its own, unless `source_port` is given. `one_way`: one packet that belongs to no flow (TCP: a segment with
-    ACK), which is allowed when it arrives.
+    `source` and `target` are `namespace/pod`; `node:NAME`, a node's own stack (as target at its management address);
+    `vpp:NAME`, VPP's address on the underlay (target only: VPP answers ICMP); or an address. An address as source is
+    an outside host on the underlay, whose packets to pods and nodes enter by VPP of the node `via` (empty: the first
+    node). An address as target that no pod, node or VPP has or had, and that is in none of the cluster's own subnets
+    (pods, host links, VXLAN, services, management), is such an outside host too: it is there once it is named, and
+    answers on every port, as nodes do.
+
+    `size` counts the bytes of payload (of the request, in TCP); None leaves it to the rig. `repeat` probes are sent,
+    each from a source port of its own, unless `source_port` is given. `one_way`: one packet that belongs to no flow
+    (TCP: a segment with ACK), which is allowed when it arrives. `do_not_fragment`: the sender learns that the packet
+    is larger than a link on the way, by ICMP (RFC 1191) or from its own link: that is `refused`, and `why` has the
+    largest size. Without it, packets are fragmented where they do not fit, and put together by the receiver.
     """
 
     source: str
@@ -77,6 +97,7 @@ class Probe:
     protocol: Transport = "TCP"
     port: int = 0
     source_port: int = 0
+    via: str = ""
     repeat: int = 1
     size: int | None = None
     do_not_fragment: bool = False
@@ -87,10 +108,11 @@ class Probe:
 class Verdict:
     """What came of a probe.
 
-    `reached` is who answered: `namespace/pod:port`, or `address:port` for what is no pod; without the port for ICMP.
-    `seen_source` is who the server saw, as a name (`namespace/pod`, `node:NAME`) where the address is one's, else
-    the address, which is always in `source_address`; empty when nothing arrived. `why` explains a drop: node,
-    interface, and reason.
+    `reached` is who answered: `namespace/pod:port`, `node:NAME:port`, or `address:port` for what is neither; without
+    the port for ICMP, which VPP answers as `vpp:NAME`. `seen_source` is who the server saw, as a name
+    (`namespace/pod`; `node:NAME` for every address of that node's own stack) where the address is one's, else the
+    address, which is always in `source_address`; empty when nothing arrived, and where VPP answers. `why` explains a
+    drop: node, interface, and reason.
     """
 
     verdict: Expectation
@@ -105,19 +127,28 @@ class Rig(Protocol):
 
     name: str
 
-    async def start(self, nodes: Sequence[str], config: Mapping[str, Any]) -> None:
-        """Build the cluster: node IDs follow the order of `nodes`; `config` are settings for every agent.
+    async def start(
+        self, nodes: Sequence[str], config: Mapping[str, Any], underlay: Underlay = DEFAULT_UNDERLAY
+    ) -> None:
+        """Build the cluster: node IDs are 1, 2… in the order of `nodes`; `config` are settings for every agent.
 
-        Raises RigUnavailable where the machine lacks something.
+        All nodes join at once. Raises RigUnavailable where the machine lacks something.
         """
         ...
 
     async def apply(self, objects: Sequence[KubernetesObject]) -> None:
-        """Create or change objects; a pod that is new is wired by CNI ADD."""
+        """Create or change objects; a pod that is new is wired by CNI ADD.
+
+        A Node that is not there joins, with the smallest ID that is free.
+        """
         ...
 
     async def delete(self, references: Sequence[ObjectReference]) -> None:
-        """Delete objects; a pod is unwired by CNI DEL, then its network namespace goes."""
+        """Delete objects; a pod is unwired by CNI DEL, then its network namespace goes.
+
+        A Node leaves as a machine that is switched off: its agent, VPP and pods end, then its keys and its pods'
+        objects go.
+        """
         ...
 
     async def restart(self, what: Restartable, node: str | None, *, kill: bool) -> None:

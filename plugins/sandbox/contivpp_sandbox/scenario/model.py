@@ -24,9 +24,21 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from contivpp_sandbox.rigs.base import Expectation, Probe, Restartable, Transport
+from contivpp_sandbox.rigs.base import DEFAULT_UNDERLAY, Expectation, Probe, Restartable, Transport, Underlay
+from contivpp_sandbox.rigs.layout import MOST_NODES
 
-__all__ = ["DeleteItem", "Endpoint", "Item", "ProbeItem", "RestartItem", "Scenario", "Step", "duration", "items"]
+__all__ = [
+    "DeleteItem",
+    "Endpoint",
+    "Item",
+    "ProbeItem",
+    "RestartItem",
+    "Scenario",
+    "Step",
+    "UnderlayItem",
+    "duration",
+    "items",
+]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
@@ -67,6 +79,16 @@ def _endpoint(value: str) -> str:
         return str(ipaddress.ip_address(value))
     except ValueError:
         raise ValueError(f"{value!r} is none of namespace/pod, node:NAME, vpp:NAME and an IP address") from None
+
+
+def _is_address(endpoint: str) -> bool:
+    return "/" not in endpoint and not endpoint.startswith(("node:", "vpp:"))
+
+
+def _node_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name for a node: lower-case letters, digits, '-' and '.' may be in it")
+    return value
 
 
 def _answerer(value: str) -> str:
@@ -123,6 +145,7 @@ class ProbeItem(_Part):
     port: Port | None = None
     protocol: Transport = "TCP"
     source_port: Port | None = None
+    via: str | None = Field(default=None, min_length=1)
     repeat: int = Field(default=1, ge=1, le=_MOST_REPEATS, strict=True)
     size: int | None = Field(default=None, ge=0, le=_LARGEST_PAYLOAD, strict=True)
     df: bool = Field(default=False, strict=True)
@@ -140,6 +163,8 @@ class ProbeItem(_Part):
                     raise ValueError(f"{name}: ICMP has no ports")
         elif self.port is None:
             raise ValueError(f"port: is missing, a {self.protocol} probe needs one")
+        if self.via is not None and not _is_address(self.source_end):
+            raise ValueError("via: only an outside host chooses where its packets enter: give an address in from")
         if self.reaches is not None and self.expect != "allowed":
             raise ValueError(f"reaches: nothing answers where {self.expect} is expected")
         if self.source is not None and self.expect == "denied":
@@ -155,6 +180,7 @@ class ProbeItem(_Part):
             protocol=self.protocol,
             port=self.port or 0,
             source_port=self.source_port or 0,
+            via=self.via or "",
             repeat=self.repeat,
             size=self.size,
             do_not_fragment=self.df,
@@ -191,10 +217,24 @@ class Step(_Part):
         return next(name for name in type(self).model_fields if getattr(self, name) is not None)
 
 
+class UnderlayItem(_Part):
+    """The network between the nodes; `mtu` in bytes, of IP packets."""
+
+    mtu: int = Field(default=DEFAULT_UNDERLAY.mtu, ge=576, le=9216, strict=True)
+    loss: float = Field(default=DEFAULT_UNDERLAY.loss, ge=0, le=1)
+
+    def request(self) -> Underlay:
+        """Return what a rig needs to know."""
+        return Underlay(self.mtu, self.loss)
+
+
 class Scenario(_Part):
     """A whole file."""
 
-    nodes: list[Annotated[str, Field(min_length=1, max_length=253)]] = Field(min_length=1)
+    nodes: list[Annotated[str, Field(max_length=253), AfterValidator(_node_name)]] = Field(
+        min_length=1, max_length=MOST_NODES
+    )
+    underlay: UnderlayItem = UnderlayItem()
     config: dict[str, Any] = Field(default_factory=dict)
     steps: list[Step] = Field(min_length=1)
 

@@ -57,7 +57,7 @@ async def run_scenario(
     outcome = Outcome(name)
     try:
         progress(f"{name}: starting {rig.name} with {', '.join(scenario.nodes)}")
-        await rig.start(scenario.nodes, scenario.config)
+        await rig.start(scenario.nodes, scenario.config, scenario.underlay.request())
         outcome.unsettled += await rig.settle(SETTLE_SECONDS)
         for number, step in enumerate(scenario.steps):
             progress(f"{name}: step {number}: {_title(step)}")

@@ -58,6 +58,10 @@ class RouteDescriptor(VppDescriptor[Route]):
         self._source = source
 
     def dependencies(self, item: Route) -> Iterable[Dependency]:
+        if not item.vrf and len(item.paths) == 1 and item.paths[0].via_vrf is None:  # of these there are thousands
+            if interface := item.paths[0].interface:
+                yield Dependency.on(interface_key(interface))
+            return
         tables = {item.vrf, *(path.via_vrf for path in item.paths if path.via_vrf is not None)} - {0}
         yield from (Dependency.on(f"{VrfTable.kind}/{vrf}") for vrf in sorted(tables))
         for interface in sorted({path.interface for path in item.paths if path.interface}):

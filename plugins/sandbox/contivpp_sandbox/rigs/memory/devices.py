@@ -16,7 +16,7 @@ from contivpp_linux.kernel.memory_links import MemoryLink
 from contivpp_linux.kernel.operations import SetLink
 from contivpp_linux.kernel.protocol import raise_errors
 from contivpp_sandbox.rigs.memory.notes import Notes
-from contivpp_sandbox.rigs.memory.packets import parse_ipv4
+from contivpp_sandbox.rigs.memory.packets import frame_ends, packet_ends
 from embeddedvpp.dataplane import (
     Dataplane,
     DataplaneError,
@@ -35,8 +35,12 @@ __all__ = ["MemoryDevices"]
 
 TAP, AF_PACKET = "tap", "af-packet"
 _DEFAULT_MTU = 1500
-_EXPLAINED = {"ip4-glean": "no pod has this address: no route but the subnet's own; VPP asks for it by ARP"}
+_EXPLAINED = {
+    "ip4-glean": "no neighbour and no route but the subnet's own: nobody may have this address; VPP asks by ARP"
+}
 """What a node's counter alone does not tell."""
+_ASKING = ("ip4-glean", "ip4-arp")
+"""Nodes that send a question by ARP in place of the packet."""
 
 
 class _LinkPort(MemoryPort):
@@ -201,9 +205,7 @@ class MemoryDevices:
     def _sender(self, link: MemoryLink) -> Callable[[bytes], None]:
         def send(frame: bytes) -> None:
             if not link.up:
-                packet = parse_ipv4(frame[14:])
-                ends = (packet.source, packet.target) if packet is not None else (0, 0)
-                self._notes.lost(f"node {self._node}", f"{link.name} of the pod is down", *ends)
+                self._notes.lost(f"node {self._node}", f"{link.name} of the pod is down", *frame_ends(frame))
             link.receive(frame)
 
         return send
@@ -219,17 +221,16 @@ class MemoryDevices:
             link.listener = None
 
     def _dropped(self, node: str, interface: Interface, reason: Reason, data: bytes) -> None:
-        packet = parse_ipv4(data)
-        if packet is None and data[12:14] == b"\x08\x00":
-            packet = parse_ipv4(data[14:])
-        ends = (packet.source, packet.target) if packet is not None else (0, 0)
+        ends = packet_ends(data)  # VPP drops some packets with their Ethernet header, some without
+        if ends == (0, 0):
+            ends = frame_ends(data)
         where = f"node {self._node}: VPP interface {self._label(interface)}: {node}"
-        self._notes.lost(where, _EXPLAINED.get(node, reason.description), *ends)
+        self._notes.lost(where, _EXPLAINED.get(node, reason.description), *ends, asking=node in _ASKING)
 
     def _label(self, interface: Interface) -> str:
         """Return an interface's name in VPP, and whose it is."""
-        link = self._taps.get(interface) or self._listening.get(interface)
-        end = link.peer if link is not None and link.peer is not None else link
+        tap, listening = self._taps.get(interface), self._listening.get(interface)
+        end = tap if listening is None else listening.peer  # what is behind a NIC is nobody's on this node
         owner = self._owner(end.namespace.identity.path) if end is not None else ""
         return f"{interface.name} ({owner})" if owner else interface.name
 

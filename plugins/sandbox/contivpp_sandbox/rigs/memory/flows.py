@@ -28,7 +28,7 @@ from contivpp_sandbox.rigs.memory.packets import (
     segment,
 )
 
-__all__ = ["EchoFlow", "Flow", "FlowKey", "TcpFlow", "TcpStray", "UdpFlow"]
+__all__ = ["TCP_HEADERS", "EchoFlow", "Flow", "FlowKey", "TcpFlow", "TcpStray", "UdpFlow"]
 
 FlowKey = tuple[int, int, int, int]
 """Protocol, own port (or ICMP identifier), the peer's address and port."""
@@ -36,6 +36,8 @@ FlowKey = tuple[int, int, int, int]
 Send = Callable[[Ipv4], None]
 _FIRST_SEQUENCE = 0x20000000
 _MODULUS = 0xFFFFFFFF
+TCP_HEADERS = 40
+_DEFAULT_LARGEST = 536  # bytes of a segment where the peer says nothing (RFC 9293)
 
 
 class Flow(Protocol):
@@ -55,6 +57,10 @@ class Flow(Protocol):
 
     def refuse(self, reason: str) -> None:
         """Take an ICMP error about this flow."""
+        ...
+
+    def too_large(self, mtu: int, reason: str) -> None:
+        """A packet of this flow that must not be fragmented is larger than a link on its way takes."""
         ...
 
 
@@ -83,6 +89,10 @@ class _Base:
         """Take an ICMP error."""
         if not self.done:
             self.refused = reason
+
+    def too_large(self, mtu: int, reason: str) -> None:
+        """It is the asker who wants no fragments: tell so."""
+        self.refuse(reason)
 
     def _out(self, payload: bytes) -> None:
         self._send(Ipv4(self.source, self.target, self.protocol, payload))
@@ -132,20 +142,22 @@ class TcpStray(_Base):
 
 
 class TcpFlow(_Base):
-    """A TCP connection: connect, one request, one answer, close."""
+    """A TCP connection: connect, one request, one answer, close. Segments are as large as the path takes."""
 
     protocol = TCP
 
     def __init__(self, send: Send, *, largest: int = 1460, **ends: Any) -> None:
         super().__init__(send, **ends)
-        self._largest = largest
+        self._largest = self._offered = largest
         self._connected = 0  # the server's first sequence number + 1, once it has answered
         self._received = b""
+        self._sending = False
+        self._anew = False  # the request is to be sent from its beginning
 
     def send(self) -> None:
         """Connect, or send the request again."""
         if not self._connected:
-            self._part(SYN, _FIRST_SEQUENCE, 0)
+            self._part(SYN, _FIRST_SEQUENCE, 0, largest=self._offered)
         elif not self.done:
             self._request()
 
@@ -161,6 +173,7 @@ class TcpFlow(_Base):
         elif part.flags & SYN:
             if part.acknowledged == _FIRST_SEQUENCE + 1 and not self._connected:
                 self._connected = part.sequence + 1 & _MODULUS
+                self._largest = min(self._largest, part.largest or _DEFAULT_LARGEST)
                 self._request()
         elif self._connected and part.sequence == self._connected + len(self._received):
             self._received += part.payload
@@ -168,13 +181,32 @@ class TcpFlow(_Base):
                 self.answer = self._received
                 self._part(FIN | ACK, end, part.sequence + len(part.payload) + 1)
 
-    def _request(self) -> None:
-        first = _FIRST_SEQUENCE + 1
-        for start in range(0, max(1, len(self.data)), self._largest):
-            piece = self.data[start : start + self._largest]
-            last = start + self._largest >= len(self.data)
-            self._part(ACK | (PSH if last else 0), first + start, self._connected, piece)
+    def too_large(self, mtu: int, reason: str) -> None:
+        """TCP sends smaller segments."""
+        if TCP_HEADERS < mtu < self._largest + TCP_HEADERS:
+            self._largest = mtu - TCP_HEADERS
+            if self._connected and not self.done:
+                self._request()
 
-    def _part(self, flags: int, sequence: int, acknowledged: int, data: bytes = b"") -> None:
-        part = Segment(self.source_port, self.port, sequence, acknowledged, flags, data)
+    def _request(self) -> None:
+        """Send the request; begin anew if meanwhile its segments turned out to be too large."""
+        self._anew = True
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._anew and not self.done:
+                self._anew = False
+                start, last = 0, False
+                while not (last or self._anew):
+                    piece = self.data[start : start + self._largest]
+                    last = start + len(piece) >= len(self.data)
+                    sequence = _FIRST_SEQUENCE + 1 + start
+                    start += len(piece)
+                    self._part(ACK | (PSH if last else 0), sequence, self._connected, piece)
+        finally:
+            self._sending = False
+
+    def _part(self, flags: int, sequence: int, acknowledged: int, data: bytes = b"", *, largest: int = 0) -> None:
+        part = Segment(self.source_port, self.port, sequence, acknowledged, flags, data, largest)
         self._out(segment(self.source, self.target, part))

@@ -10,19 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from ipaddress import ip_interface
 from typing import Any, cast
 
 from contivpp_contiv.plugin import ContivPlugin
 from contivpp_core.agent import Agent
+from contivpp_core.kvstore import KVStore
 from contivpp_core.ledger import Ledger, LedgerWrite
+from contivpp_datastore.plugin import DatastorePlugin
 from contivpp_ipam.plugin import IpamPlugin
 from contivpp_linux.kernel.memory import MemoryKernel
+from contivpp_linux.kernel.operations import Add, Operation, SetLink
+from contivpp_linux.kernel.protocol import raise_errors
+from contivpp_linux.kernel.values import Address
 from contivpp_linux.plugin import LinuxPlugin
 from contivpp_sandbox.plugin import SandboxPlugin
+from contivpp_sandbox.rigs.base import RigError
+from contivpp_sandbox.rigs.layout import (
+    MAIN_INTERFACE,
+    MANAGEMENT_LINK,
+    MANAGEMENT_PREFIX,
+    UPLINK,
+    management_address,
+)
 from contivpp_sandbox.rigs.memory.devices import MemoryDevices
-from contivpp_sandbox.rigs.memory.gate import KernelGate
+from contivpp_sandbox.rigs.memory.gate import KernelGate, StoreGate
 from contivpp_sandbox.rigs.memory.notes import Notes
+from contivpp_sandbox.rigs.memory.servers import EVERY_PORT
+from contivpp_sandbox.rigs.memory.stack import Host
+from contivpp_sandbox.rigs.memory.underlay import Switch
 from contivpp_vpp.plugin import VppPlugin
 from contivpp_vpp.transports import ProtocolFactory, in_memory
 from embeddedvpp.api import ApiSession, Vpp
@@ -31,6 +48,8 @@ from embeddedvpp.dataplane import Dataplane
 __all__ = ["MemoryNode"]
 
 FIRST_PID = 1000
+HOST_NAMESPACE = ""
+_MANAGEMENT_MTU = 1500
 
 
 class StoredLedger(Ledger):
@@ -79,34 +98,51 @@ class _ApiPeer(asyncio.Protocol):
 
 
 class MemoryNode:
-    """A node; `plugged` and `owner` are explained in `devices`."""
+    """A machine: a kernel with the links `uplink0` and `mgmt0`, and what runs on it.
+
+    `hosts` are the stacks on it by the path of their namespace; the node's own is at "".
+    """
 
     def __init__(
         self,
         name: str,
-        node_id: int,
+        position: int,
         config: Mapping[str, Any],
         *,
         notes: Notes,
-        plugged: Callable[[str], None],
-        owner: Callable[[str], str],
+        underlay: Switch,
+        store: KVStore,
     ) -> None:
         self.name = name
         self.kernel = MemoryKernel()
         self.agent: Agent | None = None
         self.vpp: Vpp | None = None
-        self._config = _agent_config(name, node_id, config)
+        self.hosts: dict[str, Host] = {}
+        self._position = position
+        self._config = _agent_config(name, config, underlay.mtu)
         self._notes = notes
-        self._plugged = plugged
-        self._owner = owner
-        self._gate = KernelGate(self.kernel)
+        self._underlay = underlay
+        self._store = store
+        self._gate, self._store_gate = KernelGate(self.kernel), StoreGate(store)
         self._ledger = StoredLedger()
         self._devices: MemoryDevices | None = None
         self._connections: set[_ApiPeer] = set()
-        self._pid = FIRST_PID * node_id
+        self._pid = FIRST_PID * position
+
+    @property
+    def host(self) -> Host:
+        """The node's own stack."""
+        return self.hosts[HOST_NAMESPACE]
+
+    def running(self) -> Agent:
+        """Return the agent, or raise RigError."""
+        if self.agent is None:
+            raise RigError(f"no agent runs on {self.name}")
+        return self.agent
 
     async def start(self) -> None:
-        """Start VPP, then the agent."""
+        """Switch the machine on: the host's own stack, VPP, then the agent."""
+        await self._start_host()
         self.start_vpp()
         await self.start_agent()
 
@@ -117,10 +153,50 @@ class MemoryNode:
             await agent.stop()
         self.stop_vpp()
 
+    async def switch_off(self) -> None:
+        """End everything on the machine without asking."""
+        self._underlay.disconnect(self.name)
+        await self.stop_agent(kill=True)
+        self.stop_vpp()
+
+    async def _start_host(self) -> None:
+        mac = f"{self._position:04x}"
+        uplink = self.kernel.plug(
+            HOST_NAMESPACE, UPLINK, f"02:0a:00:00:{mac[:2]}:{mac[2:]}", self._underlay.mtu, _nowhere
+        )
+        self._underlay.connect(self.name, uplink)
+        self.kernel.plug(
+            HOST_NAMESPACE, MANAGEMENT_LINK, f"02:0c:00:00:{mac[:2]}:{mac[2:]}", _MANAGEMENT_MTU, _nowhere
+        )
+        address = ip_interface(f"{management_address(self._position)}/{MANAGEMENT_PREFIX}")
+        setup: list[Operation] = [
+            SetLink(link="lo", up=True),
+            SetLink(link=MANAGEMENT_LINK, up=True),
+            Add(Address(MANAGEMENT_LINK, address)),
+        ]
+        raise_errors(await self.kernel.apply(HOST_NAMESPACE, setup))
+        clock = asyncio.get_running_loop().time
+        host = Host(f"node:{self.name}", uplink.namespace, ports=EVERY_PORT, notes=self._notes, time=clock)
+        self.hosts[HOST_NAMESPACE] = host
+        host.attach()
+
+    def attach(self) -> None:
+        """Let all stacks listen at the links that there are now."""
+        for host in self.hosts.values():
+            host.attach()
+
+    def _plugged(self, path: str) -> None:
+        if host := self.hosts.get(path):
+            host.attach()
+
+    def _owner(self, path: str) -> str:
+        host = self.hosts.get(path)
+        return host.name if host is not None else ""
+
     # --- VPP
 
     def start_vpp(self) -> None:
-        """Start a new VPP, which knows nothing."""
+        """Start a new VPP, which knows nothing but the NIC, as its start-up configuration makes it."""
         clock = asyncio.get_running_loop().time
         begin = clock()
         dataplane = Dataplane(time=clock)
@@ -129,6 +205,7 @@ class MemoryNode:
             self.kernel, dataplane, notes=self._notes, node=self.name, plugged=self._plugged, owner=self._owner
         )
         self.vpp = Vpp(dataplane, devices=self._devices, time=lambda: clock() - begin, pid=self._pid)
+        self._devices.create_af_packet(UPLINK, None)  # VPP makes up another MAC at each start
 
     def stop_vpp(self) -> None:
         """End VPP: its connections break, and its devices go."""
@@ -152,13 +229,14 @@ class MemoryNode:
 
     async def start_agent(self) -> None:
         """Start an agent, with what the former one has stored."""
-        self._gate = KernelGate(self.kernel)
+        self._gate, self._store_gate = KernelGate(self.kernel), StoreGate(self._store)
         former, self._ledger = self._ledger, StoredLedger()
         await self._ledger.commit(*former.stored.values())
         plugins = [
             VppPlugin(self._connect),
             LinuxPlugin(self._gate),
             IpamPlugin(),
+            DatastorePlugin(self._store_gate),
             ContivPlugin(serve=False),
             SandboxPlugin(),
         ]
@@ -172,15 +250,21 @@ class MemoryNode:
             return
         if kill:
             self._gate.shut()
+            self._store_gate.shut()
             self._hang_up()
             await self._ledger.close()
         await agent.stop()
 
 
-def _agent_config(name: str, node_id: int, config: Mapping[str, Any]) -> dict[str, Any]:
+def _nowhere(frame: bytes) -> None:
+    """A link that leads to nobody."""
+
+
+def _agent_config(name: str, config: Mapping[str, Any], mtu: int) -> dict[str, Any]:
     """Return an agent's configuration: the scenario's settings, and those that only the rig knows."""
     settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
     contiv = settings.setdefault("contiv", {})
-    contiv["nodeID"] = node_id
-    plugins = ["vpp", "linux", "ipam", "contiv", "sandbox"]
+    contiv["mainInterface"] = MAIN_INTERFACE
+    contiv.setdefault("underlayMTU", mtu)
+    plugins = ["vpp", "linux", "ipam", "datastore", "contiv", "sandbox"]
     return {**settings, "nodeName": name, "plugins": plugins}

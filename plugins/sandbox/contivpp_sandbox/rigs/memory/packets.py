@@ -11,20 +11,26 @@ from typing import NamedTuple
 
 __all__ = [
     "ACK", "ARP", "ARP_REPLY", "ARP_REQUEST", "BROADCAST", "ECHO_REPLY", "ECHO_REQUEST", "FIN", "ICMP", "IPV4", "PSH",
-    "RST", "SYN", "TCP", "UDP", "UNREACHABLE", "Arp", "Ipv4", "Segment", "arp", "checksum", "datagram", "dotted",
-    "fragments", "icmp", "ipv4", "mac_bytes", "parse_arp", "parse_ipv4", "parse_tcp", "segment", "valid_transport",
+    "RST", "SYN", "TCP", "TIME_EXCEEDED", "TOO_LARGE", "UDP", "UNREACHABLE", "Arp", "Ipv4", "Segment", "arp",
+    "checksum", "datagram", "dotted", "fragments", "frame_ends", "icmp", "ipv4", "mac_bytes", "packet_ends",
+    "parse_arp", "parse_ipv4", "parse_tcp", "segment", "valid_transport",
 ]  # fmt: skip
 
 BROADCAST = b"\xff" * 6
 IPV4, ARP = 0x0800, 0x0806
 ICMP, TCP, UDP = 1, 6, 17
 ARP_REQUEST, ARP_REPLY = 1, 2
-ECHO_REPLY, UNREACHABLE, ECHO_REQUEST = 0, 3, 8
+ECHO_REPLY, UNREACHABLE, ECHO_REQUEST, TIME_EXCEEDED = 0, 3, 8, 11
+TOO_LARGE = 4  # code of "unreachable": fragmentation needed, and "do not fragment" set
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 _DO_NOT_FRAGMENT, _MORE, _OFFSET = 0x4000, 0x2000, 0x1FFF
 _TTL = 64
+_ETHERNET, _TYPE_IPV4 = 14, b"\x08\x00"
+_VXLAN_PORT, _VXLAN_HEADERS = (4789).to_bytes(2, "big"), 16  # UDP's and its own
 _WINDOW = 65535
+_LARGEST_SEGMENT = 2  # the kind of the option, which our stacks write first
+_LARGEST_OPTION = bytes((_LARGEST_SEGMENT, 4))
 _ARP = struct.Struct("!HHBBH6sI6sI")
 _IPV4 = struct.Struct("!BBHHHBBHII")
 _TCP = struct.Struct("!HHIIBBHHH")
@@ -62,6 +68,7 @@ class Segment(NamedTuple):
     acknowledged: int
     flags: int
     payload: bytes = b""
+    largest: int = 0  # the option "maximum segment size", bytes; 0: none
 
 
 def checksum(data: bytes) -> int:
@@ -125,6 +132,23 @@ def parse_ipv4(data: bytes) -> Ipv4 | None:
     )
 
 
+def frame_ends(frame: bytes) -> tuple[int, int]:
+    """Return source and target of the IPv4 packet in a frame, of the inner one in VXLAN; 0 and 0 if there is none."""
+    return packet_ends(frame[_ETHERNET:]) if frame[12:14] == _TYPE_IPV4 else (0, 0)
+
+
+def packet_ends(data: bytes) -> tuple[int, int]:
+    """Return source and target of an IPv4 packet, of the inner one in VXLAN (RFC 7348); 0 and 0 for anything else."""
+    packet = parse_ipv4(data)
+    if packet is None:
+        return 0, 0
+    if packet.protocol == UDP and packet.payload[2:4] == _VXLAN_PORT and not packet.offset:
+        inner = packet.payload[_VXLAN_HEADERS:]
+        if inner[12:14] == _TYPE_IPV4 and len(inner) >= _ETHERNET + 20:
+            return int.from_bytes(inner[26:30], "big"), int.from_bytes(inner[30:34], "big")
+    return packet.source, packet.target
+
+
 def fragments(packet: Ipv4, mtu: int) -> list[Ipv4]:
     """Return what a host sends for a packet over a link: itself, or fragments of it."""
     room = mtu - 20
@@ -135,8 +159,8 @@ def fragments(packet: Ipv4, mtu: int) -> list[Ipv4]:
     return [
         packet._replace(
             payload=packet.payload[start : start + room],
-            offset=start,
-            more=start + room < len(packet.payload),
+            offset=packet.offset + start,
+            more=packet.more or start + room < len(packet.payload),
         )
         for start in starts
     ]
@@ -159,13 +183,15 @@ def datagram(source: int, target: int, source_port: int, target_port: int, data:
 
 def segment(source: int, target: int, part: Segment) -> bytes:
     """Return a TCP segment."""
+    options = struct.pack("!BBH", _LARGEST_SEGMENT, 4, part.largest) if part.largest else b""
     fields = [
-        part.source_port, part.target_port, part.sequence & 0xFFFFFFFF, part.acknowledged & 0xFFFFFFFF, 0x50,
-        part.flags, _WINDOW, 0, 0,
+        part.source_port, part.target_port, part.sequence & 0xFFFFFFFF, part.acknowledged & 0xFFFFFFFF,
+        (5 + len(options) // 4) << 4, part.flags, _WINDOW, 0, 0,
     ]  # fmt: skip
-    pseudo = _PSEUDO.pack(source, target, TCP, 20 + len(part.payload))
-    fields[7] = checksum(pseudo + _TCP.pack(*fields) + part.payload)
-    return _TCP.pack(*fields) + part.payload
+    rest = options + part.payload
+    pseudo = _PSEUDO.pack(source, target, TCP, 20 + len(rest))
+    fields[7] = checksum(pseudo + _TCP.pack(*fields) + rest)
+    return _TCP.pack(*fields) + rest
 
 
 def parse_tcp(data: bytes) -> Segment | None:
@@ -176,7 +202,8 @@ def parse_tcp(data: bytes) -> Segment | None:
     header = (offset >> 4) * 4
     if not 20 <= header <= len(data):
         return None
-    return Segment(source_port, target_port, sequence, acknowledged, flags, data[header:])
+    largest = int.from_bytes(data[22:24], "big") if data[20:22] == _LARGEST_OPTION and header > 20 else 0
+    return Segment(source_port, target_port, sequence, acknowledged, flags, data[header:], largest)
 
 
 def valid_transport(packet: Ipv4) -> bool:

@@ -6,20 +6,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from contivpp_sandbox.rigs.base import Probe, RigError, Verdict, summarise
-from contivpp_sandbox.rigs.memory.flows import EchoFlow, Flow, TcpFlow, TcpStray, UdpFlow
+from contivpp_sandbox.rigs.memory.flows import TCP_HEADERS, EchoFlow, Flow, TcpFlow, TcpStray, UdpFlow
 from contivpp_sandbox.rigs.memory.notes import Arrival, Notes
 from contivpp_sandbox.rigs.memory.packets import ICMP, TCP, UDP, Ipv4, dotted
 from contivpp_sandbox.rigs.memory.stack import Host
-from contivpp_sandbox.rigs.memory.tables import Hop, Unreachable
+from contivpp_sandbox.rigs.memory.tables import Hop, TooLarge, Unreachable
 
 __all__ = ["PROTOCOLS", "Prober"]
 
 PROTOCOLS = {"ICMP": ICMP, "TCP": TCP, "UDP": UDP}
 ATTEMPTS = 4
 RETRY_SECONDS = 1.0  # simulated, as all time here
-TCP_HEADERS = 40
 _DEFAULT_SIZE = {ICMP: 56, UDP: 16, TCP: 16}
 _BREATH = 64  # probes between two turns of the event loop
 
@@ -51,20 +51,18 @@ class Prober:
         flow = _flow(host, hop, target, probe)
         host.flows[flow.key] = flow
         try:
-            await self._attempts(host, flow, probe)
+            await self._attempts(flow, probe)
             return self._verdict(host, hop, target, flow, probe)
         finally:
             del host.flows[flow.key]
             host.forget_waiting()
 
-    async def _attempts(self, host: Host, flow: Flow, probe: Probe) -> None:
+    async def _attempts(self, flow: Flow, probe: Probe) -> None:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(RETRY_SECONDS)
-            try:
-                flow.send()
-            except Unreachable as error:
-                self._notes.lost(host.name, str(error))
+            self._notes.begin_attempt()
+            flow.send()
             if self._done(flow, probe):
                 return
         await asyncio.sleep(RETRY_SECONDS)
@@ -107,16 +105,28 @@ def _flow(host: Host, hop: Hop, target: int, probe: Probe) -> Flow:
     if protocol is None:
         raise RigError(f"{probe.protocol} probes are not served yet")
 
+    # TCP finds the largest segment of a path by itself, as Linux does: its packets are never fragmented.
+    whole = probe.do_not_fragment or (protocol == TCP and not probe.one_way)
+
     def send(packet: Ipv4) -> None:
-        host.send(hop, packet, do_not_fragment=probe.do_not_fragment)
+        try:
+            host.send(hop, packet, do_not_fragment=whole)
+        except TooLarge as error:
+            flow.too_large(error.mtu, f"{host.name}: {error}")
+        except Unreachable as error:
+            host.notes.lost(host.name, str(error))
 
     size = _DEFAULT_SIZE[protocol] if probe.size is None else probe.size
     data = bytes(index & 0xFF for index in range(size))
     source_port = probe.source_port or host.free_port()
+    ends: dict[str, Any] = {"source": hop.source, "target": target, "source_port": source_port, "data": data}
+    flow: Flow
     if protocol == ICMP:
-        return EchoFlow(send, source=hop.source, target=target, source_port=source_port, data=data)
-    kind = UdpFlow if protocol == UDP else TcpStray if probe.one_way else TcpFlow
-    ends = {"source": hop.source, "target": target, "source_port": source_port, "port": probe.port}
-    if kind is TcpFlow:
-        return TcpFlow(send, largest=hop.link.mtu - TCP_HEADERS, data=data, **ends)
-    return kind(send, data=data, **ends)
+        flow = EchoFlow(send, **ends)
+    elif protocol == UDP:
+        flow = UdpFlow(send, port=probe.port, **ends)
+    elif probe.one_way:
+        flow = TcpStray(send, port=probe.port, **ends)
+    else:
+        flow = TcpFlow(send, port=probe.port, largest=host.mtu_towards(target) - TCP_HEADERS, **ends)
+    return flow

@@ -1,229 +1,215 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rig in memory, as scenarios drive it: it plays kubelet and API server for one node."""
+"""The rig in memory, as scenarios drive it: it plays kubelets and API server for nodes on one underlay."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-from contivpp_contiv.plugin import ContivPlugin
-from contivpp_core.agent import Agent
-from contivpp_core.state import Write
-from contivpp_sandbox.objects import delete_write, full_list, put_write
+from contivpp_core.kvstore import KVStoreError
+from contivpp_datastore.plugin import DatastorePlugin
 from contivpp_sandbox.rigs.base import (
-    CNI_CONFIG,
+    DEFAULT_UNDERLAY,
     KubernetesObject,
     ObjectReference,
     Probe,
     Restartable,
     RigError,
+    Underlay,
     Verdict,
-    cni_environment,
 )
+from contivpp_sandbox.rigs.layout import node_object
+from contivpp_sandbox.rigs.memory.addresses import Addresses
+from contivpp_sandbox.rigs.memory.apiserver import ApiServer, reference_of
+from contivpp_sandbox.rigs.memory.kubelet import Kubelets
 from contivpp_sandbox.rigs.memory.node import MemoryNode
 from contivpp_sandbox.rigs.memory.notes import Notes
-from contivpp_sandbox.rigs.memory.packets import dotted
-from contivpp_sandbox.rigs.memory.pods import Sandbox, cni_address, cni_failure, declared, served_ports, with_status
+from contivpp_sandbox.rigs.memory.outside import OutsideHosts
+from contivpp_sandbox.rigs.memory.pods import Sandbox, declared, served_ports, with_status
 from contivpp_sandbox.rigs.memory.prober import Prober
+from contivpp_sandbox.rigs.memory.settling import settled, unapplied
 from contivpp_sandbox.rigs.memory.stack import Host
+from contivpp_sandbox.rigs.memory.underlay import Switch
 
 __all__ = ["MemoryRig"]
 
-_APPLIED = ("applied", "shadowed")
 _GRACE_SECONDS = 0.2  # events that are on their way arrive
-_POLL_SECONDS = 0.05
+_SEEN_SECONDS = 5.0  # in which an agent sees a pod's object, before the kubelet connects the pod
 
 
 class MemoryRig:
-    """One node in this process. Run it on a `SimulatedLoop`: it waits a lot, and time costs nothing there."""
+    """Nodes in this process. Run it on a `SimulatedLoop`: it waits a lot, and time costs nothing there.
+
+    `underlay` is the switch between the nodes, whose stations have the nodes' names: a test may cut it into parts.
+    """
 
     name = "memory"
 
     def __init__(self) -> None:
         self.notes = Notes()
-        self.sandboxes: dict[str, Sandbox] = {}
-        self._node: MemoryNode | None = None
-        self._objects: dict[ObjectReference, KubernetesObject] = {}
-        self._addresses: dict[str, int] = {}  # of pods by name, also those that are gone
-        self._names: dict[int, str] = {}
-        self._hosts: dict[str, Host] = {}  # by the path of their namespace
-        self._generation = 0
-        self._prober = Prober(self.notes, self._name_of)
+        self.nodes: dict[str, MemoryNode] = {}
+        self.api = ApiServer()
+        self.kubelets = Kubelets(self.nodes, self.notes)
+        self._names: list[str] = []
+        self._config: Mapping[str, Any] = {}
+        self._underlay: Switch | None = None
+        self._addresses: Addresses | None = None
+        self._outside: OutsideHosts | None = None
+
+    @property
+    def sandboxes(self) -> dict[str, Sandbox]:
+        """The pods that there are."""
+        return self.kubelets.sandboxes
 
     @property
     def node(self) -> MemoryNode:
-        """The node, from the start on."""
-        if self._node is None:
-            raise RigError("the rig is not started")
-        return self._node
+        """The first node."""
+        return _started(next(iter(self.nodes.values()), None))
+
+    @property
+    def underlay(self) -> Switch:
+        """The switch between the nodes."""
+        return _started(self._underlay)
+
+    @property
+    def addresses(self) -> Addresses:
+        """Whose which address is."""
+        return _started(self._addresses)
 
     # --- life
 
-    async def start(self, nodes: Sequence[str], config: Mapping[str, Any]) -> None:
-        """Build the node, and wait until its agent is ready."""
-        if len(nodes) != 1:
-            raise RigError(f"{len(nodes)} nodes are not served yet: give one node")
-        self._node = MemoryNode(
-            nodes[0], 1, config, notes=self.notes, plugged=self._plugged, owner=self._owner
-        )
-        await self._node.start()
-        await self._deliver()
+    async def start(
+        self, nodes: Sequence[str], config: Mapping[str, Any], underlay: Underlay = DEFAULT_UNDERLAY
+    ) -> None:
+        """Build the nodes, and wait until their agents run."""
+        self._names, self._config = list(nodes), config
+        self._underlay = Switch(mtu=underlay.mtu, loss=underlay.loss, notes=self.notes)
+        self._addresses = Addresses(nodes, self.nodes, self.kubelets, config)
+        self._outside = OutsideHosts(self._underlay, self._addresses.link, self.notes)
+        await self._join(dict.fromkeys(nodes))
 
     async def stop(self) -> None:
         """Take everything down."""
-        if self._node is not None:
-            await self._node.stop()
+        await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+        self.api.store.close()
 
-    def _agent(self) -> Agent:
-        if self.node.agent is None:
-            raise RigError(f"no agent runs on {self.node.name}")
-        return self.node.agent
+    async def _join(self, nodes: Mapping[str, KubernetesObject | None]) -> None:
+        """Let nodes join, all at once; their objects may say more than names and addresses."""
+        for name in nodes:
+            await self.api.claim(name)
+            self.nodes[name] = MemoryNode(
+                name,
+                self._position(name),
+                self._config,
+                notes=self.notes,
+                underlay=self.underlay,
+                store=self.api.store,
+            )
+        await self.api.put(node_object(name, self._position(name), found) for name, found in nodes.items())
+        await asyncio.gather(*(self.nodes[name].start() for name in nodes))
+
+    async def _leave(self, name: str) -> None:
+        node = self._node(name)
+        await node.switch_off()
+        del self.nodes[name]
+        await self.api.forget(name)
+        pods = self.kubelets.gone_with(name)
+        gone = [ObjectReference("Pod", pod.namespace, pod.name) for pod in pods]
+        await self.api.delete([*gone, ObjectReference("Node", "", name)])
+
+    def _position(self, name: str) -> int:
+        if name not in self._names:
+            raise RigError(f"there is no node {name}: nodes are {', '.join(self._names)}")
+        return self._names.index(name) + 1
+
+    def _node(self, name: str) -> MemoryNode:
+        if name not in self.nodes:
+            self._position(name)
+            raise RigError(f"node {name} has left")
+        return self.nodes[name]
 
     # --- the API server's part
 
     async def apply(self, objects: Sequence[KubernetesObject]) -> None:
-        """Create or change objects; new pods of this node are connected, all at once."""
-        created = []
+        """Create or change objects; nodes join, and new pods are connected, all at once."""
+        joining: dict[str, KubernetesObject] = {}
+        shown: list[KubernetesObject] = []
+        created: list[Sandbox] = []
         for found in objects:
-            reference = _reference(found)
-            if reference.kind != "Pod":
-                self._objects[reference] = found
-                continue
-            key = f"{reference.namespace}/{reference.name}"
-            sandbox = self.sandboxes.get(key)
-            if sandbox is None:
-                sandbox = Sandbox(reference.namespace, reference.name, self._next_generation(), found)
-                self.sandboxes[key] = sandbox
-                created.append(sandbox)
+            reference = reference_of(found)
+            if reference.kind == "Pod":
+                created += self._take_pod(reference, found)
+                shown.append(with_status(self.sandboxes[f"{reference.namespace}/{reference.name}"]))
+            elif reference.kind == "Node" and reference.name not in self.nodes:
+                joining[reference.name] = found
+            elif reference.kind == "Node":
+                shown.append(node_object(reference.name, self._position(reference.name), found))
             else:
-                sandbox.found = found
-            if sandbox.host is not None:
-                sandbox.host.servers.ports = served_ports(declared(found))
-        await self._write([put_write(self._shown(_reference(found))) for found in objects])
-        await self._connect_all(sandbox for sandbox in created if self._is_ours(sandbox))
+                shown.append(found)
+        if joining:
+            await self._join(joining)
+        await self.api.put(shown)
+        await self._connect(created)
+
+    def _take_pod(self, reference: ObjectReference, found: KubernetesObject) -> list[Sandbox]:
+        """Keep a pod's object; return its sandbox if that is new."""
+        sandbox = self.sandboxes.get(f"{reference.namespace}/{reference.name}")
+        if sandbox is None:
+            generation = self.kubelets.next_generation()
+            sandbox = Sandbox(reference.namespace, reference.name, generation, found)
+            self.sandboxes[sandbox.key] = sandbox
+            return [sandbox]
+        sandbox.found = found
+        if sandbox.host is not None:
+            sandbox.host.servers.ports = served_ports(declared(found))
+        return []
 
     async def delete(self, references: Sequence[ObjectReference]) -> None:
-        """Delete objects; pods are told to end, disconnected, and then gone."""
-        pods = [self._sandbox(f"{ref.namespace}/{ref.name}") for ref in references if ref.kind == "Pod"]
-        await self._write([put_write(with_status(sandbox, deleting=True)) for sandbox in pods])
-        await asyncio.gather(*(self._disconnect(sandbox) for sandbox in pods))
+        """Delete objects; pods are told to end, disconnected, and then gone; nodes are switched off."""
+        pods = [self.kubelets.get(f"{ref.namespace}/{ref.name}") for ref in references if ref.kind == "Pod"]
+        await self.api.put(with_status(sandbox, deleting=True) for sandbox in pods)
+        await asyncio.gather(*(self.kubelets.disconnect(sandbox) for sandbox in pods))
         for sandbox in pods:
             del self.sandboxes[sandbox.key]
+        await self.api.delete(reference for reference in references if reference.kind != "Node")
         for reference in references:
-            self._objects.pop(reference, None)
-        await self._write([delete_write(*reference) for reference in references])
+            if reference.kind == "Node":
+                await self._leave(reference.name)
 
-    def _sandbox(self, key: str) -> Sandbox:
-        if key not in self.sandboxes:
-            raise RigError(f"there is no pod {key}")
-        return self.sandboxes[key]
+    async def _connect(self, sandboxes: Iterable[Sandbox]) -> None:
+        """Connect pods whose objects the agents know by now, as they do by the time a kubelet acts."""
+        wanted = list(sandboxes)
+        await self._seen({node.name for pod in wanted if (node := self.kubelets.node_of(pod)) is not None})
+        connected = await self.kubelets.connect_all(wanted)
+        await self.api.put(with_status(sandbox) for sandbox in connected)
 
-    def _shown(self, reference: ObjectReference) -> KubernetesObject:
-        if reference.kind == "Pod":
-            return with_status(self.sandboxes[f"{reference.namespace}/{reference.name}"])
-        return self._objects[reference]
-
-    async def _write(self, writes: Iterable[Write]) -> None:
-        await self._agent().controller.write("scenario", list(writes))
-
-    async def _deliver(self) -> None:
-        """Tell a new agent everything that there is, as a list request does."""
-        shown = [*self._objects.values(), *(with_status(sandbox) for sandbox in self.sandboxes.values())]
-        await self._write(full_list(put_write(found) for found in shown))
-
-    # --- the kubelet's part
-
-    def _is_ours(self, sandbox: Sandbox) -> bool:
-        pod = declared(sandbox.found)
-        return pod.node == self.node.name and not pod.host_network
-
-    def _next_generation(self) -> int:
-        self._generation += 1
-        return self._generation
-
-    async def _connect_all(self, sandboxes: Iterable[Sandbox]) -> None:
-        connected = list(sandboxes)
-        await asyncio.gather(*(self._connect(sandbox) for sandbox in connected))
-        await self._write([put_write(with_status(sandbox)) for sandbox in connected])
-
-    async def _connect(self, sandbox: Sandbox) -> None:
-        """Make a pod's sandbox, and connect it by CNI ADD; a failure is kept, and tried again later."""
-        self.node.kernel.create_namespace(sandbox.netns)
-        namespace = self.node.kernel.link(sandbox.netns, "lo").namespace
-        ports = served_ports(declared(sandbox.found))
-        clock = asyncio.get_running_loop().time
-        host = Host(sandbox.key, namespace, ports=ports, notes=self.notes, time=clock)
-        sandbox.host = self._hosts[sandbox.netns] = host
-        code, result = await self._cni("ADD", sandbox)
-        host.attach()
-        if code:
-            failure = f"CNI ADD failed: {cni_failure(result)}"
-            await self._disconnect(sandbox)
-            sandbox.failure = failure
-            return
-        sandbox.failure = ""
-        sandbox.address = self._addresses[sandbox.key] = cni_address(result)
-        self._names[sandbox.address] = sandbox.key
-
-    async def _disconnect(self, sandbox: Sandbox) -> None:
-        """Disconnect a pod by CNI DEL, and end its sandbox."""
-        if sandbox.host is None:
-            return
-        code, result = await self._cni("DEL", sandbox)
-        self.node.kernel.destroy_namespace(sandbox.netns)
-        del self._hosts[sandbox.netns]
-        sandbox.host = None
-        if self._names.get(sandbox.address) == sandbox.key:
-            del self._names[sandbox.address]
-        sandbox.address = 0
-        if code:
-            raise RigError(f"pod {sandbox.key}: CNI DEL failed: {cni_failure(result)}")
-
-    async def _cni(self, command: Literal["ADD", "DEL"], sandbox: Sandbox) -> tuple[int, bytes]:
-        contiv = self._agent().plugin("contiv")
-        assert isinstance(contiv, ContivPlugin)
-        environment = cni_environment(
-            command,
-            container=sandbox.container,
-            netns=sandbox.netns,
-            namespace=sandbox.namespace,
-            name=sandbox.name,
-            uid=sandbox.uid,
-        )
-        return await contiv.serve_cni(environment, CNI_CONFIG)
-
-    async def _retry_failed(self) -> bool:
-        failed = [sandbox for sandbox in self.sandboxes.values() if sandbox.failure]
-        for sandbox in failed:
-            sandbox.renew(self._next_generation())
-        if failed:
-            await self._connect_all(failed)
-        return bool(failed)
-
-    def _owner(self, path: str) -> str:
-        host = self._hosts.get(path)
-        return host.name if host is not None else ""
-
-    def _plugged(self, path: str) -> None:
-        if host := self._hosts.get(path):
-            host.attach()
+    async def _seen(self, names: Iterable[str]) -> None:
+        revision = self.api.store.revision
+        for name in names:
+            mirror = self._node(name).running().plugin("datastore")
+            assert isinstance(mirror, DatastorePlugin)
+            try:
+                async with asyncio.timeout(_SEEN_SECONDS):
+                    await mirror.caught_up(revision)
+            except TimeoutError:
+                return
 
     # --- restarts and time
 
     async def restart(self, what: Restartable, node: str | None, *, kill: bool) -> None:
         """Restart agent or VPP."""
-        if node not in (None, self.node.name):
-            raise RigError(f"there is no node {node}")
+        nodes = list(self.nodes.values()) if node is None else [self._node(node)]
         if what == "agent":
-            await self.node.stop_agent(kill=kill)
-            await self.node.start_agent()
-            await self._deliver()
+            await asyncio.gather(*(each.stop_agent(kill=kill) for each in nodes))
+            await asyncio.gather(*(each.start_agent() for each in nodes))
         elif what == "vpp":
-            self.node.stop_vpp()
+            for each in nodes:
+                each.stop_vpp()
             await asyncio.sleep(_GRACE_SECONDS)
-            self.node.start_vpp()
+            for each in nodes:
+                each.start_vpp()
         else:
             raise RigError(f"restarts of the {what} are not served yet")
 
@@ -232,65 +218,64 @@ class MemoryRig:
         await asyncio.sleep(seconds)
 
     async def settle(self, deadline: float) -> list[str]:
-        """Wait until the agent has settled; return what is not applied."""
+        """Wait until all agents have settled on what all have published; return what is not applied."""
         await asyncio.sleep(_GRACE_SECONDS)
-        late = await self._until_settled(deadline)
-        if not late and await self._retry_failed():
-            late = await self._until_settled(deadline)
-        for host in self._hosts.values():
-            host.attach()
-        return [*late, *self._unapplied()]
-
-    async def _until_settled(self, deadline: float) -> list[str]:
-        agent = self._agent()
-        try:
-            async with asyncio.timeout(deadline):
-                while True:
-                    await agent.controller.settled()
-                    if agent.ready:
-                        return []
-                    await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError:
-            return [f"node {self.node.name}: not settled within {deadline:g} s"]
-
-    def _unapplied(self) -> list[str]:
-        agent = self._agent()
-        lines = [f"{name}: {state.reason}" for name, state in sorted(agent.readiness().items()) if not state.ok]
-        lines += [f"renderer {owner}: {error}" for owner, error in agent.engine.failures.items()]
-        lines += [
-            f"{item.key} is {item.state}: {item.reason}"
-            for item in agent.scheduler.items()
-            if item.state not in _APPLIED
-        ]
-        lines += [f"pod {key}: {sandbox.failure}" for key, sandbox in self.sandboxes.items() if sandbox.failure]
-        return [f"node {self.node.name}: {line}" for line in lines]
+        late = await settled(self.nodes, self.api.store, deadline)
+        if not late and (again := await self.kubelets.retry_failed()):
+            await self.api.put(with_status(sandbox) for sandbox in again)
+            late = await settled(self.nodes, self.api.store, deadline)
+        for node in self.nodes.values():
+            node.attach()
+        lines = [line for node in self.nodes.values() for line in unapplied(node)]
+        for key, sandbox in self.sandboxes.items():
+            if sandbox.failure:
+                lines.append(f"node {declared(sandbox.found).node}: pod {key}: {sandbox.failure}")
+        return [*late, *lines]
 
     # --- probes
 
     async def probe(self, probe: Probe) -> Verdict:
-        """Send a probe from a pod."""
-        sandbox = self.sandboxes.get(probe.source)
-        if sandbox is None:
-            raise RigError(f"probes from {probe.source} are not served yet: give a pod that runs, as namespace/name")
-        if sandbox.host is None or not sandbox.address:
-            return Verdict(verdict="denied", why=f"{probe.source} is not connected: {sandbox.failure or 'no address'}")
-        target = self._target(probe.target)
+        """Send a probe from a pod, a node, or an outside host."""
+        with contextlib.suppress(KVStoreError):  # probes are sent during an outage as well
+            self.addresses.refresh({name: await self.api.published(name) for name in self.nodes})
+        source = await self._source(probe)
+        if isinstance(source, Verdict):
+            return source
+        target = self.addresses.find(probe.target)
         if not target:
             failure = self.sandboxes[probe.target].failure if probe.target in self.sandboxes else ""
             return Verdict(verdict="denied", why=f"{probe.target} has no address: {failure or 'it never had one'}")
-        return await self._prober.probe(sandbox.host, target, probe)
+        if self.addresses.is_outside(target):
+            await self._outside_host(target, "")
+        return await Prober(self.notes, self.addresses.name).probe(source, target, probe)
 
-    def _target(self, target: str) -> int:
-        try:
-            return int(ipaddress.IPv4Address(target))
-        except ValueError:
-            return self._addresses.get(target, 0)
+    async def _source(self, probe: Probe) -> Host | Verdict:
+        """Return the stack that a probe comes from, or why there is none."""
+        kind, _, name = probe.source.partition(":")
+        if "/" in probe.source:
+            sandbox = self.kubelets.get(probe.source)
+            if sandbox.host is None or not sandbox.address:
+                why = f"{probe.source} is not connected: {sandbox.failure or 'no address'}"
+                return Verdict(verdict="denied", why=why)
+            return sandbox.host
+        if kind == "node":
+            return self._node(name).host
+        if kind == "vpp":
+            raise RigError(f"VPP sends no probes ({probe.source})")
+        return await self._outside_host(self.addresses.find(probe.source), probe.via or next(iter(self.nodes)))
 
-    def _name_of(self, address: int) -> str:
-        return self._names.get(address) or dotted(address)
+    async def _outside_host(self, address: int, via: str) -> Host:
+        """Return an outside host; without `via` its way stays as it is, and a new one's is by the first node."""
+        outside = _started(self._outside)
+        if not via and not outside.knows_way(address):
+            via = next(iter(self.nodes))
+        return await outside.host(address, self.addresses.vpp(via) if via else None)
 
 
-def _reference(found: KubernetesObject) -> ObjectReference:
-    metadata = found["metadata"]
-    kind = str(found["kind"])
-    return ObjectReference(kind, str(metadata.get("namespace", "")) if kind == "Pod" else "", str(metadata["name"]))
+T = TypeVar("T")
+
+
+def _started(part: T | None) -> T:
+    if part is None:
+        raise RigError("the rig is not started")
+    return part

@@ -7,10 +7,11 @@ between the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Protocol
 
+from contivpp_sandbox.rigs.memory.flows import TCP_HEADERS
 from contivpp_sandbox.rigs.memory.notes import Arrival, Notes
 from contivpp_sandbox.rigs.memory.packets import (
     ACK,
@@ -32,7 +33,10 @@ from contivpp_sandbox.rigs.memory.packets import (
     segment,
 )
 
-__all__ = ["Servers", "answer_text"]
+__all__ = ["EVERY_PORT", "Ports", "Servers", "answer_text"]
+
+Ports = Container[tuple[int, int]]
+"""Pairs of protocol number and port."""
 
 _PORT_UNREACHABLE = 3
 _FIRST_SEQUENCE = 0x10000000
@@ -45,6 +49,8 @@ class _Host(Protocol):
     notes: Notes
 
     def reply(self, packet: Ipv4, payload: bytes) -> None: ...
+
+    def mtu_towards(self, target: int) -> int: ...
 
 
 @dataclass(slots=True)
@@ -60,10 +66,18 @@ def answer_text(name: str, port: int) -> bytes:
     return f"{name}:{port}".encode()
 
 
-class Servers:
-    """The servers of a host; `ports` are pairs of protocol number and port."""
+class _EveryPort(Container[tuple[int, int]]):
+    def __contains__(self, port: object) -> bool:
+        return True
 
-    def __init__(self, host: _Host, ports: set[tuple[int, int]]) -> None:
+
+EVERY_PORT: Ports = _EveryPort()
+
+
+class Servers:
+    """The servers of a host, on these ports."""
+
+    def __init__(self, host: _Host, ports: Ports) -> None:
         self._host = host
         self.ports = ports
         self._connections: dict[tuple[int, int, int, int], _Connection] = {}
@@ -116,7 +130,7 @@ class Servers:
         if len(self._connections) >= _CONNECTIONS:
             del self._connections[next(iter(self._connections))]
         self._connections[key] = _Connection(expected)
-        reply(SYN | ACK, _FIRST_SEQUENCE, expected)
+        reply(SYN | ACK, _FIRST_SEQUENCE, expected, largest=self._host.mtu_towards(packet.source) - TCP_HEADERS)
 
     def _data(
         self, part: Segment, key: tuple[int, int, int, int], connection: _Connection, reply: Callable[..., None]
@@ -127,18 +141,21 @@ class Servers:
             reply(ACK, begin + len(text) + 1, part.sequence + len(part.payload) + 1)
             del self._connections[key]
             return
-        if part.sequence != connection.expected and not connection.answered:
-            reply(ACK, begin, connection.expected)  # something before it is missing: say so
-            return
         if not connection.answered:
+            known = connection.expected - part.sequence & _MODULUS  # bytes of it that are here already
+            if known > len(part.payload):
+                reply(ACK, begin, connection.expected)  # something before it is missing, or all is known: say so
+                return
             connection.expected = part.sequence + len(part.payload) & _MODULUS
         if (connection.answered and part.payload) or part.flags & PSH:
             connection.answered = True
             reply(PSH | FIN | ACK, begin, connection.expected, text)
 
     def _replier(self, packet: Ipv4, part: Segment) -> Callable[..., None]:
-        def reply(flags: int, sequence: int, acknowledged: int, payload: bytes = b"") -> None:
-            answer = Segment(part.target_port, part.source_port, sequence, acknowledged, flags, payload)
+        def reply(
+            flags: int, sequence: int, acknowledged: int, payload: bytes = b"", *, largest: int = 0
+        ) -> None:
+            answer = Segment(part.target_port, part.source_port, sequence, acknowledged, flags, payload, largest)
             self._host.reply(packet, segment(packet.target, packet.source, answer))
 
         return reply

@@ -23,6 +23,8 @@ from contivpp_sandbox.rigs.memory.packets import (
     ECHO_REQUEST,
     ICMP,
     IPV4,
+    TIME_EXCEEDED,
+    TOO_LARGE,
     UDP,
     UNREACHABLE,
     Arp,
@@ -36,16 +38,17 @@ from contivpp_sandbox.rigs.memory.packets import (
     parse_ipv4,
     valid_transport,
 )
-from contivpp_sandbox.rigs.memory.servers import Servers
-from contivpp_sandbox.rigs.memory.tables import Hop, Tables, Unreachable
+from contivpp_sandbox.rigs.memory.reassembly import PathMtus, Reassembly
+from contivpp_sandbox.rigs.memory.servers import Ports, Servers
+from contivpp_sandbox.rigs.memory.tables import Hop, Tables, TooLarge, Unreachable
 
 __all__ = ["Host"]
 
 _TYPE_IPV4, _TYPE_ARP = IPV4.to_bytes(2, "big"), ARP.to_bytes(2, "big")
 NEIGHBOUR_SECONDS = 60.0
+_ANY_MTU = 1500  # where nothing can be sent anyway
 _QUEUE = 16  # packets that wait for one neighbour
 _FIRST_PORT, _LAST_PORT = 32768, 60999  # as in Linux
-_PARTIAL = 64  # packets of which fragments are kept
 
 
 class _Neighbour(NamedTuple):
@@ -61,7 +64,7 @@ class Host:
         name: str,
         namespace: MemoryNamespace,
         *,
-        ports: set[tuple[int, int]],
+        ports: Ports,
         notes: Notes,
         time: Callable[[], float],
     ) -> None:
@@ -74,7 +77,8 @@ class Host:
         self._time = time
         self._learnt: dict[tuple[MemoryLink, int], _Neighbour] = {}
         self._waiting: dict[tuple[MemoryLink, int], list[bytes]] = {}
-        self._partial: dict[tuple[int, int, int, int], list[Ipv4]] = {}
+        self._reassembly = Reassembly()
+        self._path_mtus = PathMtus(time)
         self._identification = 0
         self._port = _FIRST_PORT - 1
 
@@ -111,12 +115,21 @@ class Host:
             return
         if not (link.up and link.carrier):
             raise Unreachable(f"{link.name} is down" if not link.up else f"{link.name} has no carrier")
-        if do_not_fragment and len(packet.payload) + 20 > link.mtu:
-            raise Unreachable(f"{len(packet.payload) + 20} bytes do not fit the MTU of {link.name}, {link.mtu}")
+        mtu, length = self._path_mtus.towards(packet.target, link.mtu), len(packet.payload) + 20
+        if do_not_fragment and length > mtu:
+            where = link.name if mtu == link.mtu else f"the path to {dotted(packet.target)}"
+            raise TooLarge(f"{length} bytes do not fit the MTU of {where}, {mtu}", mtu)
         self._identification += 1
         packet = packet._replace(identification=self._identification)
-        for part in fragments(packet, link.mtu):
+        for part in fragments(packet, mtu):
             self._resolve(link, hop.next_hop, hop.source, ipv4(part, do_not_fragment=do_not_fragment))
+
+    def mtu_towards(self, target: int) -> int:
+        """Return the largest packet for an address, in bytes, as far as it is known."""
+        try:
+            return self._path_mtus.towards(target, self.tables.hop(target).link.mtu)
+        except Unreachable:
+            return _ANY_MTU
 
     def reply(self, packet: Ipv4, payload: bytes) -> None:
         """Answer a packet, from the address that it was sent to; a failure is noted."""
@@ -185,11 +198,10 @@ class Host:
             text = f"has no address {dotted(packet.target)}, and does not forward"
             self.notes.lost(self.name, text, packet.source, packet.target)
             return
-        if packet.more or packet.offset:
-            whole = self._whole(packet)
-            if whole is None:
-                return
-            packet = whole
+        whole = self._reassembly.take(packet)
+        if whole is None:
+            return
+        packet = whole
         if not valid_transport(packet):
             text = "received a packet with a wrong checksum or length"
             self.notes.lost(self.name, text, packet.source, packet.target)
@@ -217,13 +229,14 @@ class Host:
             flow = self.flows.get((ICMP, int.from_bytes(data[4:6], "big"), packet.source, 0))
             if flow is not None:
                 flow.receive(packet)
-        elif data[0] == UNREACHABLE:
-            self._unreachable(packet)
+        elif data[0] in (UNREACHABLE, TIME_EXCEEDED):
+            self._failed(packet)
 
-    def _unreachable(self, packet: Ipv4) -> None:
+    def _failed(self, packet: Ipv4) -> None:
         """A host or router refuses a packet of ours, of which it quotes the beginning."""
+        kind, code = packet.payload[:2]
         quoted = packet.payload[8:]
-        if len(quoted) < 28:
+        if len(quoted) < 28 or not self.tables.is_own(int.from_bytes(quoted[12:16], "big")):
             return
         header = (quoted[0] & 15) * 4
         protocol, peer = quoted[9], int.from_bytes(quoted[16:20], "big")
@@ -231,24 +244,13 @@ class Host:
         key = (protocol, int.from_bytes(ports[:2], "big"), peer, int.from_bytes(ports[2:4], "big"))
         if protocol == ICMP:
             key = (ICMP, int.from_bytes(ports[4:6], "big"), peer, 0)
-        flow = self.flows.get(key)
-        if flow is not None:
-            flow.refuse(f"ICMP destination unreachable, code {packet.payload[1]}, from {dotted(packet.source)}")
-
-    def _whole(self, packet: Ipv4) -> Ipv4 | None:
-        """Keep a fragment; return the packet when its last piece is here."""
-        key = (packet.source, packet.target, packet.protocol, packet.identification)
-        pieces = self._partial.setdefault(key, [])
-        pieces.append(packet)
-        if len(self._partial) > _PARTIAL:
-            del self._partial[next(iter(self._partial))]
-        pieces.sort(key=lambda piece: piece.offset)
-        payload = b""
-        for piece in pieces:
-            if piece.offset > len(payload):
-                return None
-            payload = payload[: piece.offset] + piece.payload
-        if pieces[-1].more:
-            return None
-        self._partial.pop(key, None)
-        return packet._replace(payload=payload, offset=0, more=False)
+        flow, router = self.flows.get(key), dotted(packet.source)
+        if (kind, code) == (UNREACHABLE, TOO_LARGE):
+            mtu, length = int.from_bytes(packet.payload[6:8], "big"), int.from_bytes(quoted[2:4], "big")
+            self._path_mtus.learn(peer, mtu)
+            if flow is not None:
+                reason = f"{length} bytes do not fit the next hop's MTU, {mtu}"
+                flow.too_large(mtu, f"ICMP fragmentation needed, from {router}: {reason}")
+        elif flow is not None:
+            name = "destination unreachable" if kind == UNREACHABLE else "time exceeded"
+            flow.refuse(f"ICMP {name}, code {code}, from {router}")

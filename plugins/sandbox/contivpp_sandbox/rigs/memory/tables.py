@@ -14,11 +14,19 @@ from contivpp_linux.kernel.memory_links import MemoryLink, MemoryNamespace
 from contivpp_linux.kernel.values import TABLE_LOCAL, TABLE_MAIN, Address, Neighbour, Route, RouteType, Scope
 from contivpp_sandbox.rigs.memory.packets import dotted, mac_bytes
 
-__all__ = ["Hop", "Tables", "Unreachable"]
+__all__ = ["Hop", "Tables", "TooLarge", "Unreachable"]
 
 
 class Unreachable(Exception):
     """The stack cannot send there; the text says why, as seen in the namespace."""
+
+
+class TooLarge(Unreachable):
+    """The packet does not fit the way, whose largest packet has `mtu` bytes, and must not be fragmented."""
+
+    def __init__(self, text: str, mtu: int) -> None:
+        super().__init__(text)
+        self.mtu = mtu
 
 
 class Hop(NamedTuple):

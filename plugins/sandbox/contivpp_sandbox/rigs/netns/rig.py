@@ -13,12 +13,14 @@ from typing import Any
 from contivpp_sandbox.agent_routes import SETTLED_PATH
 from contivpp_sandbox.probing import ATTEMPTS, RETRY_SECONDS
 from contivpp_sandbox.rigs.base import (
+    DEFAULT_UNDERLAY,
     KubernetesObject,
     ObjectReference,
     Probe,
     Restartable,
     RigError,
     RigUnavailable,
+    Underlay,
     Verdict,
     summarise,
 )
@@ -58,7 +60,9 @@ class NetnsRig:
 
     # --- life
 
-    async def start(self, nodes: Sequence[str], config: Mapping[str, Any]) -> None:
+    async def start(
+        self, nodes: Sequence[str], config: Mapping[str, Any], underlay: Underlay = DEFAULT_UNDERLAY
+    ) -> None:
         """Build the node, and wait until its agent is ready."""
         if len(nodes) != 1:
             raise RigError(f"{len(nodes)} nodes are not served yet: give one node")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import reasons
 from .graph import Packet
+from .ports import LoopbackPort
 from .sub_interfaces import is_priority_tagged, sub_interface
 from .trace_text import frame_text
 
@@ -41,8 +42,9 @@ class Ethernet:
             for frame in frames:
                 self._drop(interface, reasons.ETHERNET_DOWN, frame)
             return
-        counters.rx_packets += len(frames)
-        counters.rx_bytes += sum(map(len, frames))
+        if not isinstance(interface.port, LoopbackPort):  # VPP counts what a loopback sends itself as sent only
+            counters.rx_packets += len(frames)
+            counters.rx_bytes += sum(map(len, frames))
         if interface.l2 is not None:
             if interface.subs:
                 frames = self._not_of_subs(interface, frames)

@@ -44,6 +44,8 @@ class ContivConfig(Section):
     af_packet_limit: int = Field(default=13, ge=0)
     """How many pods may have AF_PACKET interfaces; 0: any number. VPP 26.06 hangs when 16 have packets at once, and
     the NIC and the link to the host may be two more."""
+    neighbour_max_age_seconds: int = Field(default=240, ge=0)
+    """After how long VPP asks again for a neighbour that it learned, and forgets one that is silent; 0: never."""
     add_deadline_seconds: float = Field(default=100.0, gt=0, le=109)
     """How long an ADD may take; below the 110 s of the CNI executable and the 120 s of the kubelet."""
 

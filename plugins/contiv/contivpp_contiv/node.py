@@ -57,11 +57,17 @@ class GatewayRenderer:
     name = "contiv-node"
     table = NODE_CONFIG.name
     reads = frozenset({NODE_SUBNETS.name})
-    produces = frozenset({"vpp/loopback", "vpp/vrf", "vpp/interface-vrf", "vpp/address", "vpp/link-up", "vpp/route"})
+    produces = frozenset(
+        {
+            *("vpp/loopback", "vpp/vrf", "vpp/interface-vrf", "vpp/address", "vpp/link-up", "vpp/route"),
+            "vpp/neighbour-settings",
+        }
+    )
     derives: frozenset[str] = frozenset()
 
     def __init__(self, config: ContivConfig) -> None:
         self._vrf = config.pod_vrf_id
+        self._max_age = config.neighbour_max_age_seconds
         self._overlay = config.node_to_node_transport == "vxlan"
 
     def render(self, view: View, key: str) -> Iterable[Item | Record]:
@@ -69,6 +75,8 @@ class GatewayRenderer:
         subnets: NodeSubnets | None = view.get(NODE_SUBNETS.name, key)
         if subnets is None:
             return
+        if self._max_age:  # else VPP sends to a MAC that it once learned for ever, whoever has it now
+            yield vpp.NeighbourSettings(family="ip4", max_age_seconds=self._max_age)
         gateway = names.GATEWAY_INTERFACE
         length = subnets.pod_subnet.rpartition("/")[2]
         yield vpp.Loopback(name=gateway, instance=GATEWAY_INSTANCE)

@@ -126,7 +126,7 @@ class Registry:
     # --- the link to the host
 
     async def choose_host_link(self) -> None:
-        """Choose how VPP and the host are linked, by what VPP can make; it stays so until a VPP cannot."""
+        """Choose how VPP and the host are linked, by what this VPP can make; until VPP answers, it stays as it was."""
         kind = self._config.host_interconnect
         if kind == "auto":
             support = await self._agent.plugin("vpp").tap_support()  # type: ignore[attr-defined]

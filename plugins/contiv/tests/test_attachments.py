@@ -148,7 +148,7 @@ class Node:
             "nodeName": "node1",
             "plugins": ["vpp", "linux", "ipam", "contiv"],
             "ipam": {"podSubnetOneNodePrefixLen": self.prefix},
-            "contiv": {"addDeadlineSeconds": 20},
+            "contiv": {"addDeadlineSeconds": 20, "hostInterconnect": "tap"},
         }
         self.agent = Agent(config, plugins, ledger=self.ledger, ledger_path=None, serve=False)
         await self.agent.start()

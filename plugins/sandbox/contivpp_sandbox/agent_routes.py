@@ -9,6 +9,7 @@ from typing import Any
 from contivpp_contiv.config import ContivConfig
 from contivpp_core.agent import Agent
 from contivpp_core.api import ApiError, ApiRoute, Request
+from contivpp_datastore.plugin import DatastorePlugin
 from contivpp_vpp.plugin import VppPlugin
 
 __all__ = ["DATAPLANE_PATH", "SETTLED_PATH", "sandbox_routes"]
@@ -25,13 +26,14 @@ def sandbox_routes(agent: Agent) -> list[ApiRoute]:
     """Return the routes."""
 
     async def settled(request: Request) -> Any:
-        return await _settled(agent, _seconds(request))
+        return await _settled(agent, _seconds(request), _revision(request))
 
     async def dataplane(request: Request) -> Any:
         return await _dataplane(agent)
 
     return [
-        ApiRoute("GET", SETTLED_PATH, settled, "Wait until the agent has settled; seconds: at most so long."),
+        ApiRoute("GET", SETTLED_PATH, settled, "Wait until the agent has settled; seconds: at most so long; "
+                 "revision: with all that the cluster's store held then."),
         ApiRoute("GET", DATAPLANE_PATH, dataplane, "VPP's version, the kind of pods' interfaces, and why that kind."),
     ]
 
@@ -47,9 +49,20 @@ def _seconds(request: Request) -> float:
     return seconds
 
 
-async def _settled(agent: Agent, seconds: float) -> dict[str, Any]:
+def _revision(request: Request) -> int:
+    text = request.query.get("revision", "0")
+    if not text.isdecimal():
+        raise ApiError(f"revision={text}: must be a revision of the cluster's store")
+    return int(text)
+
+
+async def _settled(agent: Agent, seconds: float, revision: int) -> dict[str, Any]:
     try:
         async with asyncio.timeout(seconds):
+            if revision:
+                datastore = agent.plugin("datastore")
+                assert isinstance(datastore, DatastorePlugin)
+                await datastore.caught_up(revision)
             await agent.controller.settled()
             while not agent.ready:
                 await asyncio.sleep(_POLL_SECONDS)

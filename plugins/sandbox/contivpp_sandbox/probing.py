@@ -2,8 +2,9 @@
 """Probes from the network namespace of the process: send, wait, say what came of it.
 
 A probe is tried up to four times, one second apart (in TCP the kernel does that), before it counts as denied. A
-refusal is an answer: a reset, or an ICMP error about the probe. `Watch` is the other side of it: who sent the first
-packet of a kind that came in here, which is all that tells of a packet that nothing answers.
+refusal is an answer: a reset, or an ICMP error about the probe; also that a packet, which must not be fragmented, is
+larger than a link on its way takes. That this host itself gets no answer to ARP is none. `Watch` is the other side of
+it: who sent the first packet of a kind that came in here, which is all that tells of a packet that nothing answers.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ _POLL_SECONDS = 0.005
 DEFAULT_SIZE = {"TCP": 24, "UDP": 16, "ICMP": 56}
 
 _ECHO_REPLY, _UNREACHABLE, _ECHO_REQUEST, _TIME_EXCEEDED = 0, 3, 8, 11
-_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT, _IP_PMTUDISC_DO = 10, 0, 2
+_FRAGMENTATION_NEEDED = 4  # a code of _UNREACHABLE (RFC 1191)
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT, _IP_PMTUDISC_DO, _IP_PMTUDISC_PROBE = 10, 0, 2, 3
+_IP_RECVERR, _IP_MTU, _FROM_ICMP = 11, 14, 2
+_EXTENDED_ERROR = struct.Struct("=IBBBxII2x2x4s")
+"""sock_extended_err: errno, origin, type, code, info (the MTU), data; then the address of who sent the ICMP error."""
 _ACK, _PSH, _SYN, _RST = 0x10, 0x08, 0x02, 0x04
 _REFUSALS = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT)
 _PROTOCOLS = {"ICMP": socket.IPPROTO_ICMP, "TCP": socket.IPPROTO_TCP, "UDP": socket.IPPROTO_UDP}
@@ -55,8 +60,8 @@ async def probe(
     """Send a probe; return `verdict` (allowed, denied, refused), `answer`, `why`, and `ms`, how long it took."""
     begin = time.perf_counter()
     length = DEFAULT_SIZE[protocol] if size is None else size
-    try:
-        with _socket(protocol, do_not_fragment=do_not_fragment, raw=one_way) as sock:
+    with _socket(protocol, do_not_fragment=do_not_fragment, raw=one_way) as sock:
+        try:
             if one_way:
                 await _send_stray(sock, protocol, (address, port), source_port=source_port, size=length)
                 return {"verdict": "denied", "answer": "", "why": "one way: nothing tells of its arrival"}
@@ -65,11 +70,10 @@ async def probe(
                 sock.bind(("0.0.0.0", source_port))
             ask = {"TCP": _tcp, "UDP": _udp, "ICMP": _echo}[protocol]
             answer = await ask(sock, (address, port), length, attempts)
-    except TimeoutError:
-        return {"verdict": "denied", "answer": "", "why": f"no answer from {address} within {attempts:g} s"}
-    except OSError as error:
-        verdict = "refused" if error.errno in _REFUSALS and not _local(error) else "denied"
-        return {"verdict": verdict, "answer": "", "why": _told(error, length)}
+        except TimeoutError:
+            return {"verdict": "denied", "answer": "", "why": f"no answer from {address} within {attempts:g} s"}
+        except OSError as error:
+            return _failed(sock, error, address, length)
     milliseconds = answer[1] if answer[1] is not None else (time.perf_counter() - begin) * 1000
     return {"verdict": "allowed", "answer": answer[0], "why": "", "ms": round(milliseconds, 3)}
 
@@ -78,13 +82,50 @@ class _Refused(OSError):
     """An ICMP error came in answer to a probe."""
 
 
-def _local(error: OSError) -> bool:
-    """Tell whether it is this host that knows no way, as opposed to an answer from the network."""
-    return error.errno == errno.ENETUNREACH and not isinstance(error, _Refused)
+def _failed(sock: socket.socket, error: OSError, address: str, size: int) -> Result:
+    """Say what an error means. The kernel tells of ARP without an answer by an ICMP error from itself to itself."""
+    sender, mtu = _queued(sock)
+    own = sender is not None and sender == _own_address(sock)
+    if error.errno == errno.EHOSTUNREACH and own:
+        return {"verdict": "denied", "answer": "", "why": "no answer to ARP: nobody on the link has the address"}
+    why = _told(error, size)
+    if error.errno == errno.EMSGSIZE:
+        if not isinstance(error, _Refused):
+            where = f", as {sender} said" if sender and not own else ""
+            why += f"; the largest packet has {mtu or _path_mtu(address)} bytes{where}"
+        return {"verdict": "refused", "answer": "", "why": why}
+    refused = error.errno in _REFUSALS and (error.errno != errno.ENETUNREACH or isinstance(error, _Refused) or sender)
+    return {"verdict": "refused" if refused else "denied", "answer": "", "why": why}
+
+
+def _queued(sock: socket.socket) -> tuple[str | None, int]:
+    """Return who sent the last ICMP error about this socket (None: nobody), and the MTU that an error told, or 0."""
+    sender, mtu = None, 0
+    with contextlib.suppress(OSError):
+        while True:
+            _, ancillary, _, _ = sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
+            for level, kind, data in ancillary:
+                if (level, kind) == (socket.IPPROTO_IP, _IP_RECVERR) and len(data) >= _EXTENDED_ERROR.size:
+                    number, origin, _, _, info, _, address = _EXTENDED_ERROR.unpack_from(data)
+                    sender = socket.inet_ntoa(address) if origin == _FROM_ICMP else sender
+                    mtu = info if number == errno.EMSGSIZE else mtu
+    return sender, mtu
+
+
+def _path_mtu(address: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect((address, 9))
+        return asked.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+
+
+def _own_address(sock: socket.socket) -> str:
+    with contextlib.suppress(OSError):
+        return str(sock.getsockname()[0])
+    return ""
 
 
 def _told(error: OSError, size: int) -> str:
-    if error.errno == errno.EMSGSIZE:
+    if error.errno == errno.EMSGSIZE and not isinstance(error, _Refused):
         return f"a packet of {size} bytes of payload is larger than the MTU, and must not be fragmented"
     if isinstance(error, _Refused) or not error.errno or isinstance(error, socket.gaierror):
         return error.strerror or str(error)
@@ -98,9 +139,14 @@ def _socket(protocol: str, *, do_not_fragment: bool, raw: bool) -> socket.socket
     else:
         sock = socket.socket(socket.AF_INET, kind, _PROTOCOLS[protocol])
     sock.setblocking(False)
-    if protocol != "TCP" or do_not_fragment:
-        way = _IP_PMTUDISC_DO if do_not_fragment else _IP_PMTUDISC_DONT
+    if kind != socket.SOCK_RAW and not raw:  # a raw socket would get the errors of all others
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+    if protocol != "TCP":
+        # PROBE, so that what this host learnt of the path before does not keep a packet from being sent.
+        way = _IP_PMTUDISC_PROBE if do_not_fragment else _IP_PMTUDISC_DONT
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, way)
+    elif do_not_fragment:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
     return sock
 
 
@@ -179,9 +225,19 @@ async def _reply(sock: socket.socket, identifier: int, payload: bytes) -> None:
             return
         if kind in (_UNREACHABLE, _TIME_EXCEEDED):
             quoted = _payload(message[8:])
-            if quoted[:1] == bytes((_ECHO_REQUEST,)) and quoted[4:6] == identifier.to_bytes(2, "big"):
-                name = "destination unreachable" if kind == _UNREACHABLE else "time exceeded"
-                raise _Refused(errno.EHOSTUNREACH, f"ICMP {name}, code {code}, from {socket.inet_ntoa(packet[12:16])}")
+            if quoted[:1] != bytes((_ECHO_REQUEST,)) or quoted[4:6] != identifier.to_bytes(2, "big"):
+                continue
+            if packet[12:16] == packet[16:20]:  # from this host to itself: nobody answers ARP
+                raise TimeoutError
+            raise _icmp_error(kind, code, message, socket.inet_ntoa(packet[12:16]))
+
+
+def _icmp_error(kind: int, code: int, message: bytes, sender: str) -> _Refused:
+    if (kind, code) == (_UNREACHABLE, _FRAGMENTATION_NEEDED):
+        mtu = int.from_bytes(message[6:8], "big")
+        return _Refused(errno.EMSGSIZE, f"ICMP fragmentation needed: the largest packet has {mtu} bytes, said {sender}")
+    name = "destination unreachable" if kind == _UNREACHABLE else "time exceeded"
+    return _Refused(errno.EHOSTUNREACH, f"ICMP {name}, code {code}, from {sender}")
 
 
 def _icmp(kind: int, identifier: int, sequence: int, payload: bytes) -> bytes:

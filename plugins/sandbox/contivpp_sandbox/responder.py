@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process of a pod: answers with its name on the pod's ports, and sends probes when it is asked to.
 
-    python -m contivpp_sandbox.responder --socket PATH [--port TCP:8080:http …] NAMESPACE/POD
+    python -m contivpp_sandbox.responder --socket PATH [--port TCP:8080:http …] NAME
+
+The hosts of nodes, and those outside, have one, too, each with its name. They answer on every port: whoever is going to
+probe one says so first (`open`).
 
 TCP and UDP: `namespace/pod:port from ADDRESS`, where ADDRESS is who the client seems to be; an HTTP request gets the
 same as its body. A TCP client that says nothing is answered, too, after a moment (not on a port named http or web).
@@ -18,9 +21,10 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from contivpp_sandbox.probing import REQUEST, Watch, get_page, probe
 
@@ -31,6 +35,8 @@ _WEB_NAMES = ("http", "web")
 _SILENCE_SECONDS = 0.3
 _HTTP_SECONDS = 10.0
 _LONGEST_REQUEST = 1 << 20
+_IP_PKTINFO = 8
+_PACKET_INFO = struct.Struct("=i4s4s")
 
 
 class Port(NamedTuple):
@@ -46,7 +52,7 @@ class Responder:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._servers: dict[tuple[str, int], asyncio.Server | asyncio.DatagramTransport] = {}
+        self._servers: dict[tuple[str, int], asyncio.Server | _Datagrams] = {}
         self._web: set[int] = set()
 
     async def serve(self, ports: Sequence[Port]) -> None:
@@ -59,12 +65,15 @@ class Responder:
         for key in sorted(wanted - self._servers.keys()):
             self._servers[key] = await self._open(*key)
 
-    async def _open(self, protocol: str, number: int) -> asyncio.Server | asyncio.DatagramTransport:
+    async def open(self, protocol: str, number: int) -> None:
+        """Answer on a port, too; one that another process has is answered there."""
+        if (protocol, number) not in self._servers:
+            with contextlib.suppress(OSError):
+                self._servers[protocol, number] = await self._open(protocol, number)
+
+    async def _open(self, protocol: str, number: int) -> asyncio.Server | _Datagrams:
         if protocol == "UDP":
-            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: _Datagrams(f"{self._name}:{number}"), local_addr=("0.0.0.0", number)
-            )
-            return transport
+            return _Datagrams(f"{self._name}:{number}", number)
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._connected(number, reader, writer)
@@ -85,15 +94,37 @@ class Responder:
                 await writer.wait_closed()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, name: str) -> None:
+class _Datagrams:
+    """Answers datagrams from the address that they came to: a host has several, and routes would choose another."""
+
+    def __init__(self, name: str, number: int) -> None:
         self._name = name
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            self._socket.bind(("0.0.0.0", number))
+        except OSError:
+            self._socket.close()
+            raise
+        asyncio.get_running_loop().add_reader(self._socket, self._readable)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)  # the loop's class does not say so itself
+    def close(self) -> None:
+        """Answer no more."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
-        self._transport.sendto(f"{self._name} from {address[0]}\n".encode(), address)
+    def _readable(self) -> None:
+        with contextlib.suppress(OSError):  # also that of an earlier answer
+            _, ancillary, _, client = self._socket.recvmsg(65536, 128)
+            answer = f"{self._name} from {client[0]}\n".encode()
+            self._socket.sendmsg([answer], [(*each[:2], _from(each[2])) for each in ancillary], 0, client)
+
+
+def _from(received: bytes) -> bytes:
+    """Return the in_pktinfo (ip(7)) of an answer: it comes from where the packet went to, by any link."""
+    _, _, target = _PACKET_INFO.unpack(received)
+    return _PACKET_INFO.pack(0, target, bytes(4))
 
 
 async def _request(reader: asyncio.StreamReader, *, patience: float) -> bytes:
@@ -126,7 +157,7 @@ def _http(request: bytes, text: bytes) -> bytes:
 
 
 class Control:
-    """The control socket: `ports`, `probe`, `http`, and `watch`, after which `arrival` on the same connection tells."""
+    """The control socket: `ports`, `open`, `probe`, `http`; `watch`, of which `arrival` on this connection tells."""
 
     def __init__(self, responder: Responder) -> None:
         self._responder = responder
@@ -152,6 +183,9 @@ class Control:
             match request.pop("do"):
                 case "ports":
                     await self._responder.serve([Port(*port) for port in request["ports"]])
+                    return {"answer": None}
+                case "open":
+                    await self._responder.open(**request)
                     return {"answer": None}
                 case "probe":
                     return {"answer": await probe(**request)}
@@ -192,7 +226,7 @@ async def _run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a pod's process until SIGTERM."""
     parser = argparse.ArgumentParser("responder")
-    parser.add_argument("name", help="namespace/pod")
+    parser.add_argument("name", help="namespace/pod, node:NAME, or an address")
     parser.add_argument("--socket", required=True, metavar="PATH", help="the control socket")
     parser.add_argument("--port", action="append", default=[], type=_port, metavar="PROTOCOL:NUMBER[:NAME]")
     options = parser.parse_args(arguments)

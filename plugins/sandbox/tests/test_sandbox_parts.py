@@ -23,7 +23,8 @@ from contivpp_sandbox.rigs.netns import vpp_rig
 from contivpp_sandbox.sandbox import namespaces, vpp
 from contivpp_sandbox.sandbox.directory import Directory, default_base
 from contivpp_sandbox.sandbox.errors import SandboxError
-from contivpp_sandbox.sandbox.manifests import read_manifests
+from contivpp_sandbox.sandbox.inventory import Inventory
+from contivpp_sandbox.sandbox.manifests import Scheduler, read_manifests
 from contivpp_sandbox.sandbox.processes import Process, end_all, identify
 from contivpp_sandbox.sandbox.teardown import remains, take_down
 
@@ -117,7 +118,7 @@ async def test_strangers_with_the_numbers_of_a_former_sandbox_live_on(directory:
     directory.make()
     start = identify(sleeper.pid).start
     directory.write("keeper.json", {
-        "keeper": [sleeper.pid, start - 5], "network": 1, "processes": {"vpp": [sleeper.pid, start + 5]}
+        "keeper": [sleeper.pid, start - 5], "networks": {"keeper": 1}, "processes": {"vpp": [sleeper.pid, start + 5]}
     })  # fmt: skip
     directory.write("exec/77.json", [sleeper.pid, 1])
     assert not remains(directory).alive
@@ -170,7 +171,7 @@ async def test_a_cli_that_is_not_there(tmp_path: Path):
 async def test_no_real_vpp(monkeypatch):
     monkeypatch.delenv("CONTIVPP_VPP", raising=False)
     with pytest.raises(SandboxError, match="name its executable by CONTIVPP_VPP"):
-        vpp.command("vpp", Directory(Path("/tmp/none"), "t"))
+        vpp.command("vpp", Directory(Path("/tmp/none"), "t").node(1), link="eth1")
     rig = vpp_rig()
     try:
         with pytest.raises(RigError, match=r"the rig vpp (does not start|cannot run here)"):
@@ -198,7 +199,7 @@ def test_root_without_rights_is_told_what_a_container_needs():
 def test_what_an_api_server_would_fill_in(monkeypatch):
     text = "kind: List\nitems:\n- {kind: Pod, metadata: {name: a}}\n- {kind: Namespace, metadata: {name: x}}\n---\n"
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    pod, namespace = read_manifests("-", node="n1")
+    pod, namespace = read_manifests("-", Scheduler(["n1"], {}))
     assert pod == {"kind": "Pod", "metadata": {"name": "a", "namespace": "default"}, "spec": {"nodeName": "n1"}}
     assert namespace == {"kind": "Namespace", "metadata": {"name": "x"}}
 
@@ -213,21 +214,68 @@ def test_what_an_api_server_would_fill_in(monkeypatch):
         ("kind: Pod\nmetadata: [}", "is no YAML"),
         ("kind: Pod\nmetadata: {name: a}\nspec: 7", "spec"),
         ("kind: List\nitems: 7", "items"),
+        ("kind: Pod\nmetadata: {name: a}\nspec: {nodeName: n7}", "there is no node n7: nodes are n1"),
+        ("kind: NodeConfig\nmetadata: {name: n7}", "metadata.name: there is no node n7"),
     ],
 )
 def test_faults_of_manifests(text: str, fault: str, tmp_path: Path):
     file = tmp_path / "f.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        read_manifests(str(file), node="n1")
+        read_manifests(str(file), Scheduler(["n1"], {}))
     assert fault in str(caught.value)
     assert str(caught.value).startswith(f"{file}: ")
+
+
+def pod_lines(*names: str) -> str:
+    return "".join(f"kind: Pod\nmetadata: {{name: {name}}}\n---\n" for name in names)
+
+
+def test_pods_go_where_the_fewest_are(tmp_path: Path):
+    file = tmp_path / "f.yaml"
+    file.write_text(pod_lines("a", "b", "c") + "kind: Node\nmetadata: {name: n3}\n---\n" + pod_lines("d"))
+    objects = read_manifests(str(file), Scheduler(["n1", "n2"], {"default/b": "n2", "x/y": "n1"}))
+    places = {each["metadata"]["name"]: each["spec"]["nodeName"] for each in objects if each["kind"] == "Pod"}
+    assert places == {"b": "n2", "a": "n3", "c": "n1", "d": "n2"}
+
+
+def test_pods_do_not_move(tmp_path: Path):
+    file = tmp_path / "f.yaml"
+    file.write_text("kind: Pod\nmetadata: {name: a}\nspec: {nodeName: n2}")
+    with pytest.raises(ConfigError, match="the pod runs on n1, and pods do not move"):
+        read_manifests(str(file), Scheduler(["n1", "n2"], {"default/a": "n1"}))
+
+
+# --- nodes
+
+
+def test_a_node_that_comes_back_has_its_place_and_the_smallest_free_id(directory: Directory):
+    inventory = Inventory("embedded")
+    for name in ("a", "b", "c"):
+        inventory.join(name)
+    assert [(each.name, each.position, each.node_id) for each in inventory.members] == [
+        ("a", 1, 1), ("b", 2, 2), ("c", 3, 3),
+    ]  # fmt: skip
+    inventory.nodes["a"].node_id = inventory.nodes["b"].node_id = 0
+    with pytest.raises(SandboxError, match="there is no node a: nodes are c"):
+        inventory.member("a")
+    back = inventory.join("b")
+    assert (back.position, back.node_id, back.management) == (2, 1, "10.200.0.2")
+    assert inventory.host_addresses() == {
+        "10.200.0.2": "node:b", "172.30.1.2": "node:b", "10.200.0.3": "node:c", "172.30.3.2": "node:c",
+    }  # fmt: skip
+    directory.make()
+    inventory.save(directory)
+    assert Inventory.load(directory) == inventory
 
 
 # --- help
 
 
-@pytest.mark.parametrize("action", ["up", "apply", "delete", "exec", "restart", "matrix", "status", "down", "demo"])
+ACTIONS = ("up", "apply", "delete", "exec", "restart", "break", "matrix", "status", "down", "demo")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
 def test_help_has_examples(action: str, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["sandbox", action, "--help"])

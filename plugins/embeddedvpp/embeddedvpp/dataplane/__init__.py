@@ -26,8 +26,11 @@ What is counted where, answers, and what dumps hold were compared with VPP 26.06
 Bridge domains (``bridge``, ``l2_nodes``), VXLAN tunnels (``vxlan``) and 802.1Q sub-interfaces (``sub_interfaces``)
 hang on the same graph: frames of a bridged interface go from ethernet-input to l2-input, and come back by the BVI.
 
-Not here yet, and refused or dropped with a counter of its own: IPv6 forwarding, fragmentation, reassembly,
-multicast, more than one worker thread.
+Packets that are too long for their way out are cut by ``ip4_frag``, fragments for VPP itself put together by
+``reassembly``; ``load_balance`` chooses between paths as VPP does, ``trace`` is ``show trace``.
+
+Not here yet, and refused or dropped with a counter of its own: IPv6 forwarding, multicast, more than one worker
+thread.
 """
 
 from .addresses import format_ip4, format_mac, ip4, random_mac

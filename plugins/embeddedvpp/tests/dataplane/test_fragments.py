@@ -10,6 +10,7 @@ from embeddedvpp.dataplane.forwarding import checksum
 from embeddedvpp.dataplane.ip4_frag import fragments
 from embeddedvpp.dataplane.reassembly import Assembly, Range
 
+from .test_overlay import cluster, pod_mac, vxlan_frames
 from .test_packets import Rig, host_mac, icmp_of, own_mac, packet
 
 DF, MF = 0x4000, 0x2000
@@ -347,3 +348,34 @@ def test_idents_go_up_for_each_whole_packet():
     rig.send(packet(payload=bytes(100)))
     idents = [fields(frame[14:])[1] for frame in rig.out(1)]
     assert idents == [0, 0, 99, 99, 1, 1]
+
+
+# -- through an overlay ------------------------------------------------------------------------------
+
+
+def test_the_outer_packet_of_a_tunnel_is_cut_and_put_together_at_its_end():
+    (one, two), wire = cluster(2)
+    one.send("10.1.2.2")
+    one.plane.set_mtu(one.nic.interface.sw_if_index, [1400, 0, 0, 0])
+    wire.clear()
+    payload = bytes(number % 251 for number in range(1400))
+    one.send("10.1.2.2", payload=payload)
+    outer = [frame[14:] for frame in wire]
+    assert [fields(piece) for piece in outer] == [(1396, 0, True, 0), (94, 0, False, 1376)]
+    assert {piece[8] for piece in outer} == {253}
+    assert two.pod.sent[-1][34:] == payload
+    assert two.errors()["ip4-local-full-reassembly", "reass_success"] == 1
+    assert len(vxlan_frames(wire)) == 1  # the other one has no UDP header
+
+
+def test_a_pod_hears_of_the_overlays_mtu():
+    (one, _two), wire = cluster(2)
+    one.send("10.1.2.2")
+    one.plane.set_mtu(one.bvi.sw_if_index, [1450, 0, 0, 0])
+    wire.clear()
+    data = with_header(packet("10.1.1.2", "10.1.2.2", payload=bytes(1440)), flags=DF)
+    one.pod.inject(one.pod.interface.mac + pod_mac(1) + b"\x08\0" + bytes(data))
+    (frame,) = one.pod.sent
+    assert icmp_of(frame) == (3, 4, bytes((192, 168, 30, 1)), bytes((10, 1, 1, 2)))
+    assert frame[38:42] == (1450).to_bytes(4, "big")
+    assert wire == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`contivpp sandbox`: a node on this machine, with pods that talk. What the commands do is in `sandbox.actions`."""
+"""`contivpp sandbox`: nodes on this machine, with pods that talk. What the commands do is in `sandbox.actions`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SANDBOX"]
 
 MOST_DEMO_PODS = 16
+MOST_NODES = 64
 
 # Each command imports what it needs when it runs: a command line that is only read should cost nothing.
 
@@ -24,7 +25,11 @@ def _up(arguments: argparse.Namespace) -> int:
     from contivpp_sandbox.sandbox.actions import run_until_done, up  # noqa: PLC0415
 
     work = up(
-        _directory(arguments), node=arguments.node, dataplane=_dataplane(arguments), config=arguments.config
+        _directory(arguments),
+        nodes=arguments.nodes,
+        dataplane=_dataplane(arguments),
+        config=arguments.config,
+        mtu=arguments.mtu,
     )
     return run_until_done(work)
 
@@ -49,19 +54,18 @@ def _exec(arguments: argparse.Namespace) -> int:
     from contivpp_sandbox.sandbox.actions import pod_named  # noqa: PLC0415
     from contivpp_sandbox.sandbox.cluster import Cluster  # noqa: PLC0415
     from contivpp_sandbox.sandbox.execute import execute  # noqa: PLC0415
-    from contivpp_sandbox.sandbox.node import SandboxNode  # noqa: PLC0415
 
     words = list(arguments.words)
-    name = "" if arguments.on_node or not words else words.pop(0)
+    name = "" if arguments.node or not words else words.pop(0)
     if words[:1] == ["--"]:
         words.pop(0)
-    if not words or not (name or arguments.on_node):
+    if not words or not (name or arguments.node):
         raise ConfigError(["contivpp sandbox exec: give a pod and a command: exec POD -- COMMAND"])
     directory = _directory(arguments)
-    cluster = Cluster(SandboxNode(directory))
-    cluster.node.made_of  # noqa: B018 (raises an error that says so where there is no sandbox)
-    cluster.load()
-    execute(directory, None if arguments.on_node else pod_named(cluster.pods, name), words)
+    cluster = Cluster.load(directory)
+    if arguments.node:
+        execute(directory, cluster.inventory.member(arguments.node).name, words)
+    execute(directory, pod_named(cluster.pods, name), words)
 
 
 def _matrix(arguments: argparse.Namespace) -> int:
@@ -74,7 +78,18 @@ def _matrix(arguments: argparse.Namespace) -> int:
 def _restart(arguments: argparse.Namespace) -> int:
     from contivpp_sandbox.sandbox.actions import restart, run_until_done  # noqa: PLC0415
 
-    return run_until_done(restart(_directory(arguments), what=arguments.what, kill=arguments.kill))
+    work = restart(_directory(arguments), what=arguments.what, node=arguments.node, kill=arguments.kill)
+    return run_until_done(work)
+
+
+def _break(arguments: argparse.Namespace) -> int:
+    from contivpp_core.errors import ConfigError  # noqa: PLC0415
+    from contivpp_sandbox.sandbox.actions import break_off, run_until_done  # noqa: PLC0415
+
+    if not arguments.nodes and not arguments.heal:
+        raise ConfigError(["contivpp sandbox break: name nodes"])
+    work = break_off(_directory(arguments), nodes=arguments.nodes, loss=arguments.loss, heal=arguments.heal)
+    return run_until_done(work)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -93,7 +108,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     from contivpp_sandbox.sandbox.actions import run_until_done  # noqa: PLC0415
     from contivpp_sandbox.sandbox.demo import demo  # noqa: PLC0415
 
-    return run_until_done(demo(_directory(arguments), pods=arguments.pods, dataplane=_dataplane(arguments)))
+    work = demo(
+        _directory(arguments),
+        nodes=arguments.nodes,
+        pods=arguments.pods,
+        dataplane=_dataplane(arguments),
+        mtu=arguments.mtu,
+    )
+    return run_until_done(work)
 
 
 def _directory(arguments: argparse.Namespace) -> Directory:
@@ -114,8 +136,21 @@ def _dataplane(arguments: argparse.Namespace) -> Dataplane:
 
 def _up_arguments(parser: argparse.ArgumentParser) -> None:
     _dataplane_argument(parser)
-    parser.add_argument("--node", default="node1", metavar="NAME", help="the node's name (%(default)s)")
-    parser.add_argument("--config", metavar="FILE", help="settings for the agent, YAML")
+    _cluster_arguments(parser, nodes=1)
+    parser.add_argument("--config", metavar="FILE", help="settings for every agent, YAML")
+
+
+def _cluster_arguments(parser: argparse.ArgumentParser, *, nodes: int) -> None:
+    parser.add_argument(
+        "--nodes", type=_number(1, MOST_NODES), default=nodes, metavar="N", help="how many nodes (%(default)s)"
+    )
+    parser.add_argument(
+        "--mtu",
+        type=_number(576, 9216),
+        default=1500,
+        metavar="BYTES",
+        help="the largest IP packet of the network between them (%(default)s)",
+    )
 
 
 def _dataplane_argument(parser: argparse.ArgumentParser) -> None:
@@ -136,12 +171,13 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _exec_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--on-node", action="store_true", help="in the node's namespaces; then give no POD")
+    parser.add_argument("--node", metavar="NODE", help="in this node's namespaces; then give no POD")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="POD -- COMMAND", help="the pod, and the command")
 
 
 def _restart_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=("agent", "vpp"), help="which process")
+    parser.add_argument("--node", metavar="NODE", help="on this node (default: on all, one after the other)")
     parser.add_argument("--kill", action="store_true", help="kill -9, instead of asking it to end")
 
 
@@ -156,10 +192,23 @@ def _matrix_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _break_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("nodes", nargs="*", metavar="NODE", help="which nodes; with --heal, none means all")
+    parser.add_argument(
+        "--loss",
+        type=_number(1, 100),
+        default=100,
+        metavar="PERCENT",
+        help="how many of the packets to the node are lost (%(default)s: its link is down)",
+    )
+    parser.add_argument("--heal", action="store_true", help="undo it")
+
+
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     _dataplane_argument(parser)
+    _cluster_arguments(parser, nodes=2)
     parser.add_argument(
-        "--pods", type=_number(2, MOST_DEMO_PODS), default=2, metavar="N", help="how many pods (%(default)s)"
+        "--pods", type=_number(2, MOST_DEMO_PODS), default=4, metavar="N", help="how many pods (%(default)s)"
     )
 
 
@@ -179,28 +228,29 @@ def _number(smallest: int, largest: int) -> Callable[[str], int]:
 COMMANDS = (
     Command(
         "up",
-        "bring a node up: namespaces, VPP, agent, CNI executable",
+        "bring nodes up: namespaces, a network between them, the cluster's store, and in each VPP, agent and CNI",
         _up,
         _up_arguments,
         (
             ("contivpp sandbox up", "as root, or as an ordinary user (by user namespaces)"),
-            ("contivpp sandbox up --name two", "a second one beside it"),
+            ("contivpp sandbox up --nodes 3 --mtu 1600", "three nodes, and how large packets between them may be"),
+            ("contivpp sandbox up --name two", "a second sandbox beside it"),
             ("CONTIVPP_VPP=/usr/bin/vpp contivpp sandbox up", "with a real VPP"),
         ),
     ),
     Command(
         "apply",
-        "create or change pods and namespaces; pods that are no longer in the file are removed",
+        "create or change objects: pods, namespaces, nodes, NodeConfigs; what is no longer in the file is removed",
         _apply,
         _apply_arguments,
         (
-            ("contivpp sandbox apply -f pods.yaml", "each pod is connected by CNI ADD"),
+            ("contivpp sandbox apply -f pods.yaml", "each pod is connected by CNI ADD, on the node that it names"),
             ("kubectl get pods -o yaml | contivpp sandbox apply -f -", "from stdin"),
         ),
     ),
     Command(
         "delete",
-        "delete pods and namespaces",
+        "delete objects; a node that is deleted leaves, with its pods",
         _delete,
         _delete_arguments,
         (
@@ -210,13 +260,13 @@ COMMANDS = (
     ),
     Command(
         "exec",
-        "run a command in a pod's namespaces",
+        "run a command in the namespaces of a pod or a node",
         _exec,
         _exec_arguments,
         (
             ("contivpp sandbox exec a -- ip address", "in the pod default/a"),
             ("contivpp sandbox exec x/b -- ping 10.1.1.2", "in the pod b of the namespace x"),
-            ("contivpp sandbox exec --on-node -- ip link", "in the node's namespaces"),
+            ("contivpp sandbox exec --node node2 -- ip route", "in a node's namespaces"),
         ),
     ),
     Command(
@@ -236,12 +286,23 @@ COMMANDS = (
         _restart_arguments,
         (
             ("contivpp sandbox restart agent", "packets go on meanwhile"),
-            ("contivpp sandbox restart vpp --kill", "the agent fills the new one"),
+            ("contivpp sandbox restart vpp --node node2 --kill", "the agent fills the new one"),
+        ),
+    ),
+    Command(
+        "break",
+        "cut nodes off the network between them, or lose a share of their packets; and heal that",
+        _break,
+        _break_arguments,
+        (
+            ("contivpp sandbox break node2", "nobody reaches node2, and it reaches nobody"),
+            ("contivpp sandbox break node2 --loss 10", "a tenth of what is sent to it is lost (needs sch_netem)"),
+            ("contivpp sandbox break --heal", "every node has its link again"),
         ),
     ),
     Command(
         "status",
-        "tell how VPP, agent and pods stand; exit code 1 if the agent is not ready",
+        "tell how nodes, VPP, agents and pods stand; exit code 1 if an agent is not ready",
         _status,
         _output_argument,
         (("contivpp sandbox status", "for people"), ("contivpp sandbox status -o json", "for programs")),
@@ -255,10 +316,13 @@ COMMANDS = (
     ),
     Command(
         "demo",
-        "bring a node up, let pods talk, show what VPP counted, take everything down",
+        "bring nodes up, let pods talk across them, show what VPP counted, take everything down",
         _demo,
         _demo_arguments,
-        (("contivpp sandbox demo", "two pods"), ("contivpp sandbox demo --pods 4", "four")),
+        (
+            ("contivpp sandbox demo", "two nodes, four pods"),
+            ("contivpp sandbox demo --nodes 3 --pods 6", "three nodes, two pods on each"),
+        ),
     ),
 )
 
@@ -291,11 +355,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 SANDBOX = Command(
     "sandbox",
-    "a node on this machine: VPP, agent and pods, as root or as an ordinary user",
+    "nodes on this machine: VPP, agents and pods, as root or as an ordinary user",
     _run,
     _configure,
     (
         ("contivpp sandbox demo", "see it work, in seconds; nothing stays"),
-        ("contivpp sandbox up", "a node to play with; then apply, exec, matrix, status, down"),
+        ("contivpp sandbox up --nodes 2", "nodes to play with; then apply, exec, matrix, break, status, down"),
     ),
 )

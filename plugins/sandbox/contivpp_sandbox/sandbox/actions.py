@@ -16,14 +16,13 @@ from typing import Any
 import yaml
 
 from contivpp_core.errors import ConfigError
-from contivpp_sandbox.agent_routes import SETTLED_PATH
 from contivpp_sandbox.rigs.base import ObjectReference
 from contivpp_sandbox.sandbox.cluster import Cluster, reference_of
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
-from contivpp_sandbox.sandbox.manifests import read_manifests
+from contivpp_sandbox.sandbox.inventory import Inventory
+from contivpp_sandbox.sandbox.manifests import Scheduler, read_manifests
 from contivpp_sandbox.sandbox.matrix import matrix_table, probe_matrix
-from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.pod import SandboxPod
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.report import report, report_text
@@ -32,10 +31,12 @@ from contivpp_sandbox.sandbox.vpp import Dataplane
 
 __all__ = [
     "apply",
+    "break_off",
     "delete",
     "down",
     "fresh",
     "matrix",
+    "node_names",
     "opened",
     "pod_named",
     "restart",
@@ -80,12 +81,11 @@ async def taken_down(directory: Directory) -> list[str]:
 
 
 @asynccontextmanager
-async def fresh(directory: Directory, *, progress: Progress) -> AsyncIterator[SandboxNode]:
-    """Yield a node to be brought up, in a folder without remains; if the block fails, everything is taken down."""
+async def fresh(directory: Directory, inventory: Inventory, *, progress: Progress) -> AsyncIterator[Cluster]:
+    """Yield a cluster to be brought up, in a folder without remains; if the block fails, everything is taken down."""
     if directory.exists:
         with directory.locked():
-            left = remains(directory)
-            if left.alive and (directory.read("node.json") or {}).get("up"):
+            if remains(directory).alive and Inventory.is_up(directory):
                 raise SandboxError(
                     f"{directory}: this sandbox is up already: use it, take it down, or give another --name"
                 )
@@ -93,24 +93,30 @@ async def fresh(directory: Directory, *, progress: Progress) -> AsyncIterator[Sa
                 await taken_down(directory)
     directory.make()
     with directory.locked():
+        cluster = Cluster(directory, inventory, progress=progress)
         try:
-            yield SandboxNode(directory, progress=progress)
+            yield cluster
         except BaseException:
             await taken_down(directory)
             raise
+        finally:
+            await cluster.close()
 
 
-async def up(directory: Directory, *, node: str, dataplane: Dataplane, config: str | None) -> int:
+def node_names(number: int) -> list[str]:
+    """Return the names of so many nodes."""
+    return [f"node{position}" for position in range(1, number + 1)]
+
+
+async def up(directory: Directory, *, nodes: int, dataplane: Dataplane, config: str | None, mtu: int) -> int:
     """Bring a sandbox up."""
     settings = _settings(config) if config else {}
-    progress = Progress(say)
-    async with fresh(directory, progress=progress) as made:
-        await made.up(node, dataplane, config=settings)
-        await Cluster(made).deliver()
-        directory.write("node.json", {**made.made_of, "up": True})
+    async with fresh(directory, Inventory(dataplane, mtu, settings), progress=Progress(say)) as cluster:
+        await cluster.up(node_names(nodes))
+        first = next(iter(cluster.nodes.values()))
     where = "" if directory.name == "default" else f" --name {directory.name}"
     say(f"The sandbox is up in {directory}. Next: contivpp sandbox apply{where} -f FILE")
-    say(f"The agent's socket, for contivpp get: export CONTIVPP_SOCKET={directory.agent_socket}")
+    say(f"The agent's socket of {first.name}, for contivpp get: export CONTIVPP_SOCKET={first.folder.agent_socket}")
     return 0
 
 
@@ -132,18 +138,23 @@ async def opened(directory: Directory, *, progress: Progress | None = None) -> A
     if not directory.exists:
         raise SandboxError(f"{directory}: there is no such sandbox: 'contivpp sandbox up' makes one")
     with directory.locked():
-        node = SandboxNode(directory, progress=progress)
-        if not node.made_of.get("up"):
+        cluster = Cluster.load(directory, progress=progress)
+        if not cluster.inventory.up:
             raise SandboxError(f"{directory}: this sandbox did not come up: 'contivpp sandbox up' makes a new one")
-        cluster = Cluster(node, progress=progress)
-        cluster.load()
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            await cluster.close()
+
+
+def _scheduler(cluster: Cluster) -> Scheduler:
+    return Scheduler(cluster.nodes, {key: pod.record.node for key, pod in cluster.pods.items()})
 
 
 async def apply(directory: Directory, *, file: str) -> int:
     """Create or change the objects of a file; what an earlier version of the same file had, and this has not, goes."""
     async with opened(directory, progress=Progress(say)) as cluster:
-        objects = read_manifests(file, node=cluster.node.name)
+        objects = read_manifests(file, _scheduler(cluster))
         references = [reference_of(each) for each in objects]
         if file != "-":
             source = os.path.realpath(file)  # noqa: ASYNC240
@@ -151,10 +162,10 @@ async def apply(directory: Directory, *, file: str) -> int:
             await _delete(cluster, [each for each in gone if _exists(cluster, each)])
             cluster.sources[source] = references
         await cluster.apply(objects)
-        await cluster.retry()
+        await cluster.kubelet.retry()
         others = len(objects) - sum(each.kind == "Pod" for each in references)
         if others:
-            say(f"{others} other {'object' if others == 1 else 'objects'} told to the agent")
+            say(f"{others} other {'object is' if others == 1 else 'objects are'} in the cluster's store")
         failures = [f"{pod.key}: {pod.failure}" for pod in cluster.pods.values() if pod.failure]
     if failures:
         raise SandboxError("\n".join(("pods that are not connected:", *failures)))
@@ -166,7 +177,7 @@ async def delete(directory: Directory, *, file: str | None, pods: Sequence[str])
     async with opened(directory) as cluster:
         wanted = [ObjectReference("Pod", *_split(name)) for name in pods]
         if file is not None:
-            wanted += [reference_of(each) for each in read_manifests(file, node=cluster.node.name)]
+            wanted += [reference_of(each) for each in read_manifests(file, _scheduler(cluster))]
         there = [each for each in wanted if _exists(cluster, each)]
         for each in wanted:
             if each not in there:
@@ -202,29 +213,45 @@ def pod_named(pods: Mapping[str, SandboxPod], name: str) -> SandboxPod:
     return pod
 
 
-async def restart(directory: Directory, *, what: str, kill: bool) -> int:
-    """Restart the agent or VPP, also one that has died."""
+async def restart(directory: Directory, *, what: str, node: str | None, kill: bool) -> int:
+    """Restart the agent or VPP, also one that has died, on one node or on all."""
     progress = Progress(say)
     async with opened(directory, progress=progress) as cluster:
-        with progress.step(f"{what} is {'killed' if kill else 'ended'}"):
-            await cluster.node.stop(what, kill=kill)
-        with progress.step(f"{what} is started"):
-            if what == "vpp":
-                await cluster.node.start_vpp()
-            else:
-                await cluster.node.start_agent()
-                await cluster.deliver()
+        if node is not None:
+            cluster.inventory.member(node)
+        for each in [cluster.nodes[node]] if node is not None else cluster.nodes.values():
+            with progress.step(f"{what} of {each.name} is {'killed' if kill else 'ended'}"):
+                await each.stop(what, kill=kill)
+            with progress.step(f"{what} of {each.name} is started"):
+                await (each.start_vpp() if what == "vpp" else each.start_agent())
         with progress.step("settled") as step:
-            target = f"{SETTLED_PATH}?seconds={_SETTLE_SECONDS:g}"
-            answer = await cluster.node.agent.get(target, seconds=2 * _SETTLE_SECONDS)
-            step.detail = "; ".join(answer["unapplied"])
-    return 0 if answer["settled"] else 1
+            settled, lines = await cluster.settled(_SETTLE_SECONDS)
+            step.detail = "; ".join(lines)
+    return 0 if settled else 1
+
+
+async def break_off(directory: Directory, *, nodes: Sequence[str], loss: float, heal: bool) -> int:
+    """Cut nodes off the underlay, have them lose packets, or heal that; to heal, no names mean all."""
+    async with opened(directory) as cluster:
+        inventory = cluster.inventory
+        places = [inventory.member(name) for name in nodes] or (inventory.members if heal else [])
+        await cluster.underlay.heal(places)
+        for place in places:
+            inventory.broken.pop(place.name, None)
+        if not heal:
+            await (cluster.underlay.cut(places) if loss >= 100 else cluster.underlay.lose(places, loss))
+            inventory.broken.update({place.name: loss for place in places})
+        cluster.save()
+    told = "has its link again" if heal else "is cut off" if loss >= 100 else f"loses {loss:g} % of its packets"
+    for place in places:
+        say(f"{place.name} {told}")
+    return 0
 
 
 async def matrix(directory: Directory, *, output: str, attempts: int) -> int:
     """Probe every pod from every pod."""
     async with opened(directory) as cluster:
-        pods = sorted(cluster.pods.values(), key=lambda pod: pod.key)
+        pods = sorted((pod for pod in cluster.pods.values() if pod.pid), key=lambda pod: pod.key)
         if len(pods) < 2:
             raise SandboxError(f"a matrix needs two pods, there are {len(pods)}: 'contivpp sandbox apply' adds pods")
         cells = await probe_matrix(directory, pods, attempts=attempts)
@@ -233,11 +260,11 @@ async def matrix(directory: Directory, *, output: str, attempts: int) -> int:
 
 
 async def status(directory: Directory, *, output: str) -> int:
-    """Tell how everything stands; 1 if the agent is not ready."""
+    """Tell how everything stands; 1 if an agent is not ready."""
     async with opened(directory) as cluster:
         found = await report(cluster)
     say(json.dumps(found, indent=1) if output == "json" else report_text(found))
-    return 0 if found["agent"]["ready"] else 1
+    return 0 if all(node["agent"]["ready"] for node in found["nodes"]) else 1
 
 
 async def down(directory: Directory) -> int:

@@ -1,71 +1,174 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster around a sandbox's node: plays API server and kubelet.
+"""The cluster of a sandbox: nodes that join and leave, and the objects of an API server, in the store of the cluster.
 
-Objects are told to the agent; a pod gets a process with namespaces, and is connected by the CNI executable. What there
-is stands in the sandbox's folder after every change, so that the next command, or the next agent, goes on from there.
+What there is stands in the sandbox's folder after every change, so that the next command goes on from there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contivpp_core.errors import ContivError
-from contivpp_sandbox.objects import put_write
-from contivpp_sandbox.plugin import OBJECTS_PATH
+from contivpp_core.cluster import claim_value, id_key, node_key
+from contivpp_core.kvstore import DeleteKey, PutKey
+from contivpp_sandbox.objects import NAMESPACED, put_write
 from contivpp_sandbox.rigs.base import KubernetesObject, ObjectReference
-from contivpp_sandbox.sandbox.cni import CniError, call_cni
+from contivpp_sandbox.rigs.layout import node_object
+from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.inventory import Inventory, NodePlace
+from contivpp_sandbox.sandbox.keeper_client import KeeperClient
+from contivpp_sandbox.sandbox.kubelet import Kubelet
 from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.pod import SandboxPod
-from contivpp_sandbox.sandbox.processes import Process
 from contivpp_sandbox.sandbox.progress import Progress
+from contivpp_sandbox.sandbox.store import ClusterStore, object_delete, object_put
+from contivpp_sandbox.sandbox.underlay import Underlay
+from contivpp_sandbox.sandbox.vpp import check_limits
 
 __all__ = ["Cluster", "reference_of"]
 
-_AT_ONCE = 8  # pods that are connected or disconnected together
-_PROCESS_SECONDS = 20.0
-_POLL_SECONDS = 0.005
+_NODES_AT_ONCE = 4
+_SETTLE_POLL_SECONDS = 0.05
 
 
 class Cluster:
-    """The objects of a sandbox, and its pods by `namespace/name`."""
+    """Nodes by name, pods by `namespace/name`, other objects."""
 
-    def __init__(self, node: SandboxNode, *, progress: Progress | None = None) -> None:
-        self.node = node
-        self.pods: dict[str, SandboxPod] = {}
+    def __init__(self, directory: Directory, inventory: Inventory, *, progress: Progress | None = None) -> None:
+        self.directory = directory
+        self.inventory = inventory
+        self.nodes: dict[str, SandboxNode] = {}
         self.objects: dict[ObjectReference, KubernetesObject] = {}
         self.sources: dict[str, list[ObjectReference]] = {}
         """Which objects came from which file, as of its last `apply`."""
-        self._directory = node.directory
+        self.keeper = KeeperClient(directory)
+        self.store = ClusterStore(directory)
+        self.underlay = Underlay(directory, inventory)
         self._progress = progress or Progress()
-        self._generation = 0
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self.kubelet = Kubelet(
+            directory, self.nodes, save=self.save, report=self._show_pods, progress=self._progress
+        )
 
-    # --- the file
+    @property
+    def pods(self) -> dict[str, SandboxPod]:
+        """The pods by `namespace/name`."""
+        return self.kubelet.pods
 
-    def load(self) -> None:
-        """Take over what there is."""
-        stored = self._directory.read("pods.json") or {}
-        self._generation = stored.get("generation", 0)
-        self.pods = {pod["namespace"] + "/" + pod["name"]: SandboxPod(**pod) for pod in stored.get("pods", ())}
-        objects = stored.get("objects", ())
-        self.objects = {reference_of(each): each for each in objects}
+    # --- the files
+
+    @classmethod
+    def load(cls, directory: Directory, *, progress: Progress | None = None) -> Cluster:
+        """Return what there is; raise SandboxError where there is no sandbox."""
+        cluster = cls(directory, Inventory.load(directory), progress=progress)
+        for place in cluster.inventory.members:
+            cluster.nodes[place.name] = cluster._node(place)
+        stored = directory.read("pods.json") or {}
+        cluster.kubelet.generation = stored.get("generation", 0)
+        cluster.pods.update({pod["namespace"] + "/" + pod["name"]: SandboxPod(**pod) for pod in stored.get("pods", ())})
+        cluster.objects = {reference_of(each): each for each in stored.get("objects", ())}
         sources = stored.get("sources", {})
-        self.sources = {name: [ObjectReference(*each) for each in some] for name, some in sources.items()}
+        cluster.sources = {name: [ObjectReference(*each) for each in some] for name, some in sources.items()}
+        cluster.underlay.load(stored.get("hosts", ()))
+        return cluster
 
     def save(self) -> None:
         """Store what there is."""
         content = {
-            "generation": self._generation,
+            "generation": self.kubelet.generation,
             "pods": [pod.stored() for pod in self.pods.values()],
             "objects": list(self.objects.values()),
             "sources": self.sources,
+            "hosts": self.underlay.stored(),
         }
-        self._directory.write("pods.json", content)
+        self.directory.write("pods.json", content)
+        self.inventory.save(self.directory)
+
+    def _node(self, place: NodePlace) -> SandboxNode:
+        return SandboxNode(self.directory, self.inventory, place, progress=self._progress)
+
+    # --- life
+
+    async def up(self, names: Sequence[str], *, with_parent: bool = False) -> None:
+        """Start everything. The folder must be made, and nothing of a former sandbox left."""
+        check_limits(self.inventory.dataplane)
+        with self._progress.step("namespaces and underlay") as step:
+            keeper = await self.keeper.launch(with_parent=with_parent)
+            kind = "network and mounts" if os.geteuid() == 0 else "user, network and mounts: no privileges are needed"
+            step.detail = f"{kind}; kept by process {keeper.pid}"
+            self.save()
+            await self.underlay.make()
+        with self._progress.step("the cluster's store"):
+            await self.store.start()
+        await self.join(names)
+        self.inventory.up = True
+        self.save()
+
+    async def close(self) -> None:
+        """Let go of connections; the sandbox stays."""
+        await self.store.close()
+
+    async def join(self, names: Sequence[str]) -> None:
+        """Have nodes join, all at once; IDs follow the order."""
+        joining = [self._node(self.inventory.join(name)) for name in names]
+        self.save()
+        holders = await asyncio.gather(*(node.hold() for node in joining))
+        await self.underlay.connect({holder.pid: node.place for holder, node in zip(holders, joining, strict=True)})
+        for node in joining:
+            self.nodes[node.name] = node
+            reference = ObjectReference("Node", "", node.name)
+            self.objects[reference] = node_object(node.name, node.place.position, self.objects.get(reference))
+        claims = [PutKey(id_key(node.place.node_id), claim_value(node.name)) for node in joining]
+        shown = [self._put(ObjectReference("Node", "", node.name)) for node in joining]
+        await self.store.write([*claims, *shown])
+        self.save()
+        slots = asyncio.Semaphore(_NODES_AT_ONCE)
+
+        async def started(node: SandboxNode) -> None:
+            async with slots:
+                await node.up()
+
+        await _all(started(node) for node in joining)
+
+    async def leave(self, name: str) -> None:
+        """Have a node leave as a machine does that is switched off: its processes end, then what tells of it goes."""
+        node = self.nodes[name]
+        await node.stop("agent", "vpp", kill=True)
+        pods = self.kubelet.on(name)
+        for pod in pods:
+            await self.kubelet.end(pod)
+            del self.pods[pod.key]
+        await node.stop("node", kill=True)
+        references = [ObjectReference("Node", "", name), *(ObjectReference("Pod", *pod.key.split("/")) for pod in pods)]
+        keys = [DeleteKey(id_key(node.place.node_id)), DeleteKey(node_key(name))]
+        await self.store.write([*keys, *(object_delete(each) for each in references)])
+        self.objects.pop(references[0], None)
+        node.place.node_id = 0
+        del self.nodes[name]
+        node.folder.remove()
+        self.save()
+
+    async def settled(self, seconds: float) -> tuple[bool, list[str]]:
+        """Wait until every agent has settled, with all that the store holds; tell what is not applied."""
+        end = asyncio.get_running_loop().time() + seconds
+        while True:
+            revision = await self.store.revision()
+            left = end - asyncio.get_running_loop().time()
+            answers = await asyncio.gather(*(node.settled(left, revision) for node in self.nodes.values()))
+            lines = [
+                f"node {name}: {line}"
+                for name, (done, unapplied) in zip(self.nodes, answers, strict=True)
+                for line in (*(() if done else (f"not settled within {seconds:g} s",)), *unapplied)
+            ]
+            done = all(done for done, _ in answers)
+            # What one agent has published meanwhile, the others are to see.
+            if not done or await self.store.revision() == revision:
+                return done, lines
+            if asyncio.get_running_loop().time() > end:
+                return False, [*lines, f"the store is not quiet within {seconds:g} s"]
+            await asyncio.sleep(_SETTLE_POLL_SECONDS)
 
     # --- the API server's part
 
@@ -75,137 +178,89 @@ class Cluster:
             put_write(found)
 
     async def apply(self, objects: Sequence[KubernetesObject]) -> None:
-        """Create or change objects; new pods of this node are connected, all at once."""
+        """Create or change objects; nodes that are not there join, and new pods are connected, all at once."""
         self.check(objects)
-        created = []
+        joining, created, written = [], [], []
         for found in objects:
             reference = reference_of(found)
-            if reference.kind != "Pod":
+            if reference.kind == "Pod":
+                created += await self._take_pod(reference, found)
+            elif reference.kind == "Node" and reference.name not in self.nodes:
+                joining.append(reference.name)
                 self.objects[reference] = found
-            elif (pod := self.pods.get(_key(reference))) is None:
-                self._generation += 1
-                pod = SandboxPod(reference.namespace, reference.name, self._generation, dict(found))
-                self.pods[pod.key] = pod
-                created.append(pod)
+                continue  # what there is of it is written when it joins
+            elif reference.kind == "Node":
+                self.objects[reference] = node_object(
+                    reference.name, self.inventory.member(reference.name).position, found
+                )
             else:
-                pod.found = dict(found)
-                if pod.process.alive:
-                    await pod.ask(self._directory, "ports", ports=pod.ports)
+                self.objects[reference] = found
+            written.append(reference)
         self.save()
-        await self._tell([self._shown(reference_of(found)) for found in objects])
-        await self._connect_all([pod for pod in created if self.is_ours(pod)])
+        await self.store.write(self._put(each) for each in written)
+        if joining:
+            await self.join(joining)
+        await self.kubelet.connect([pod for pod in created if self.kubelet.runs(pod)])
+
+    async def _take_pod(self, reference: ObjectReference, found: KubernetesObject) -> list[SandboxPod]:
+        """Take in a pod; return it if it is new."""
+        pod = self.pods.get(_key(reference))
+        if pod is None:
+            pod = self.kubelet.new(reference.namespace, reference.name, found)
+            if pod.record.host_network and pod.record.node in self.inventory.nodes:
+                pod.address = self.inventory.nodes[pod.record.node].management
+            return [pod]
+        pod.found = dict(found)
+        if pod.process.alive:
+            await pod.station(self.directory).ask("ports", ports=pod.ports)
+        return []
 
     async def delete(self, references: Sequence[ObjectReference]) -> None:
-        """Delete objects that there are; pods are told to end, disconnected, and then gone."""
+        """Delete objects that there are; pods are told to end, disconnected, and then gone; nodes leave."""
+        for each in references:
+            if each.kind == "Node" and each.name in self.nodes:
+                await self.leave(each.name)
         pods = [self.pods[_key(each)] for each in references if each.kind == "Pod" and _key(each) in self.pods]
-        await self._tell([pod.shown(deleting=True) for pod in pods])
-        failures = [line for line in await asyncio.gather(*(self._disconnect(pod) for pod in pods)) if line]
+        await self.store.write(
+            object_put(ObjectReference("Pod", pod.namespace, pod.name), pod.shown(deleting=True)) for pod in pods
+        )
+        failures = [line for line in await asyncio.gather(*map(self.kubelet.disconnect, pods)) if line]
         gone = [each for each in references if each.kind != "Pod" or not self._is_attached(each)]
         for each in gone:
             self.objects.pop(each, None)
             if each.kind == "Pod":
                 self.pods.pop(_key(each), None)
         self.save()
-        await self._tell([], gone)
+        await self.store.write(object_delete(each) for each in gone)
         if failures:
             raise SandboxError("\n".join(failures))
 
-    async def deliver(self) -> None:
-        """Tell a new agent everything that there is, as a list request does."""
-        await self._tell([*self.objects.values(), *(pod.shown() for pod in self.pods.values())])
+    async def _show_pods(self, pods: Sequence[SandboxPod]) -> None:
+        await self.store.write(self._put(ObjectReference("Pod", pod.namespace, pod.name)) for pod in pods)
 
-    async def _tell(self, shown: Sequence[KubernetesObject], gone: Sequence[ObjectReference] = ()) -> None:
-        deleted = [{"kind": each.kind, "namespace": each.namespace, "name": each.name} for each in gone]
-        await self.node.agent.post(OBJECTS_PATH, {"apply": list(shown), "delete": deleted})
-
-    def _shown(self, reference: ObjectReference) -> KubernetesObject:
-        return self.pods[_key(reference)].shown() if reference.kind == "Pod" else self.objects[reference]
+    def _put(self, reference: ObjectReference) -> PutKey:
+        shown: Mapping[str, Any]
+        shown = self.pods[_key(reference)].shown() if reference.kind == "Pod" else self.objects[reference]
+        return object_put(reference, shown)
 
     def _is_attached(self, reference: ObjectReference) -> bool:
         pod = self.pods.get(_key(reference))
         return pod is not None and pod.attached
 
-    # --- the kubelet's part
 
-    def is_ours(self, pod: SandboxPod) -> bool:
-        """Tell whether a pod is to run on this node, in a network of its own."""
-        record = pod.record
-        return record.node == self.node.name and not record.host_network
-
-    async def retry(self) -> None:
-        """Connect pods anew that are not connected, or whose process has ended; with new containers, as kubelets do."""
-        failed = [
-            pod for pod in self.pods.values() if self.is_ours(pod) and not (pod.address and pod.process.alive)
-        ]
-        for pod in failed:
-            if failure := await self._disconnect(pod):
-                raise SandboxError(failure)
-            self._generation += 1
-            pod.renew(self._generation)
-        if failed:
-            await self._connect_all(failed)
-
-    async def _connect_all(self, pods: Sequence[SandboxPod]) -> None:
-        await asyncio.gather(*(self._connect(pod) for pod in pods))
-        connected = [pod.shown() for pod in pods if pod.address]
-        if connected:
-            await self._tell(connected)
-
-    async def _connect(self, pod: SandboxPod) -> None:
-        """Give a pod its process, and connect it; what goes wrong is in `failure`."""
-        async with self._slots:
-            try:
-                with self._progress.step(f"pod {pod.key}") as step:
-                    await self._start_process(pod)
-                    pod.attached = True
-                    self.save()
-                    result: Mapping[str, Any] = await call_cni("ADD", pod, self._directory)
-                    pod.address = str(result["ips"][0]["address"]).partition("/")[0]
-                    step.detail = pod.address
-            except CniError as error:
-                pod.failure = f"CNI ADD failed: {error}"
-            except ContivError as error:
-                pod.failure = str(error)
-            self.save()
-
-    async def _start_process(self, pod: SandboxPod) -> None:
-        path = self._directory.pod_socket(pod.container)
-        ports = [f"--port={protocol}:{number}:{name}" for protocol, number, name in pod.ports]
-        command = [sys.executable, "-m", "contivpp_sandbox.responder", "--socket", path, *ports, "--", pod.key]
-        hostname = pod.plain_name.partition(".")[2] or "pod"
-        process = await self.node.keeper.start(pod.process_name, command, log=pod.log_name, hostname=hostname)
-        pod.pid, pod.start = process
-        await self._until_serves(pod, process, path)
-        pod.network = os.stat(f"/proc/{process.pid}/ns/net").st_ino
-
-    async def _until_serves(self, pod: SandboxPod, process: Process, path: str) -> None:
-        end = asyncio.get_running_loop().time() + _PROCESS_SECONDS
-        while not os.path.exists(path):  # noqa: ASYNC240 (a socket beside us, in memory)
-            if not process.alive or asyncio.get_running_loop().time() > end:
-                said = self._directory.log_end(pod.log_name)
-                raise SandboxError(f"the process of pod {pod.key} does not start; its output ends with:\n{said}")
-            await asyncio.sleep(_POLL_SECONDS)
-
-    async def _disconnect(self, pod: SandboxPod) -> str:
-        """Disconnect a pod and end its process; return what went wrong. Without an agent, it stays until the next."""
-        async with self._slots:
-            if pod.attached:
-                try:
-                    await call_cni("DEL", pod, self._directory)
-                except CniError as error:
-                    return f"pod {pod.key}: CNI DEL failed: {error}"
-                pod.attached = False
-            await self.node.keeper.end(pod.process_name)
-            pod.pid = pod.start = 0
-            pod.address = ""
-        return ""
+async def _all(work: Iterable[Any]) -> None:
+    """Do it all, and then raise the first error, so that nothing goes on behind it."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def reference_of(found: KubernetesObject) -> ObjectReference:
     """Return which object this is."""
     metadata = found["metadata"]
     kind = str(found["kind"])
-    return ObjectReference(kind, str(metadata.get("namespace", "")) if kind == "Pod" else "", str(metadata["name"]))
+    namespace = str(metadata.get("namespace", "")) if kind in NAMESPACED else ""
+    return ObjectReference(kind, namespace, str(metadata["name"]))
 
 
 def _key(reference: ObjectReference) -> str:

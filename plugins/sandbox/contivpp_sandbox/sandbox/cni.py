@@ -10,7 +10,7 @@ import os
 from typing import Any, Literal
 
 from contivpp_sandbox.rigs.base import CNI_CONFIG, cni_environment
-from contivpp_sandbox.sandbox.directory import Directory
+from contivpp_sandbox.sandbox.directory import NodeFolder
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.pod import SandboxPod
 
@@ -23,13 +23,13 @@ class CniError(SandboxError):
     """The executable said no."""
 
 
-async def call_cni(command: Literal["ADD", "DEL"], pod: SandboxPod, directory: Directory) -> Any:
+async def call_cni(command: Literal["ADD", "DEL"], pod: SandboxPod, folder: NodeFolder) -> Any:
     """Call the executable for a pod; return its result (None for DEL), or raise CniError."""
     netns = f"/proc/{pod.pid}/ns/net" if pod.process.alive else ""
     environment = cni_environment(
         command, container=pod.container, netns=netns, namespace=pod.namespace, name=pod.name, uid=pod.uid
     )
-    executable = directory.cni_executable
+    executable = folder.cni_executable
     environment["CNI_PATH"] = str(executable.parent)
     environment["PATH"] = os.environ.get("PATH", os.defpath)
     code, output, errors = await _run(str(executable), environment)

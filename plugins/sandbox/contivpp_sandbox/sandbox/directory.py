@@ -2,11 +2,11 @@
 """The folder of a sandbox: everything that it has in the file system is in there.
 
     keeper.json     the keeper and the processes that it started, each with its start time
-    pods.json       the objects that were applied, and the pods that run
-    node.json       what the sandbox was made of
-    agent.yaml      the agent's configuration
+    cluster.json    what the sandbox is made of
+    pods.json       the objects that were applied, the pods that run, the outside hosts
+    store.*         the cluster's store
+    n1/, n2/, ...   nodes: configuration and state of the agent, the CNI executable, sockets
     log/            what each process printed
-    cni/            the CNI executable and its configuration
     exec/           commands that `exec` runs, one file for each
     *.sock, pods/   sockets
 
@@ -31,7 +31,7 @@ from typing import Any
 
 from contivpp_sandbox.sandbox.errors import SandboxError
 
-__all__ = ["Directory", "default_base"]
+__all__ = ["Directory", "NodeFolder", "default_base"]
 
 LONGEST_PATH = 107 - len("/pods/0123456789abcdef.sock")  # sun_path, less its closing NUL
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9_.]*[a-z0-9])?\Z")
@@ -61,13 +61,9 @@ class Directory:
             raise SandboxError(
                 f"--dir {base}: {self.path} is too long for sockets ({LONGEST_PATH} bytes at most): give a shorter one"
             )
-        self.agent_socket = str(self.path / "run" / "agent.sock")
-        self.cni_socket = str(self.path / "cni.sock")
-        self.api_socket = str(self.path / "vpp-api.sock")
-        self.cli_socket = str(self.path / "vpp-cli.sock")
-        self.stats_socket = str(self.path / "vpp-stats.sock")
         self.keeper_socket = str(self.path / "keeper.sock")
-        self.cni_executable = self.path / "cni" / "bin" / "contivpp"
+        self.store_socket = str(self.path / "store.sock")
+        self.store_file = self.path / "store.db"
 
     def __str__(self) -> str:
         return str(self.path)
@@ -80,6 +76,14 @@ class Directory:
         """Return the socket of a pod's responder."""
         return str(self.path / "pods" / f"{container[:16]}.sock")
 
+    def host_socket(self, number: int) -> str:
+        """Return the socket of an outside host's responder."""
+        return str(self.path / "pods" / f"host{number}.sock")
+
+    def node(self, position: int) -> NodeFolder:
+        """Return the folder of a node, by its position from 1."""
+        return NodeFolder(self.path / f"n{position}")
+
     # --- life
 
     def make(self) -> None:
@@ -89,7 +93,7 @@ class Directory:
             self._check(self.base, owners={0, os.geteuid()})
             self.path.mkdir(mode=0o700, exist_ok=True)
             self._check(self.path, owners={os.geteuid()})
-            for name in ("log", "pods", "exec", "run", "state", "cni"):
+            for name in ("log", "pods", "exec"):
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise SandboxError(
@@ -173,3 +177,28 @@ class Directory:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+class NodeFolder:
+    """The folder of one node; making this object touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.agent_socket = str(path / "run" / "agent.sock")
+        self.cni_socket = str(path / "cni.sock")
+        self.api_socket = str(path / "vpp-api.sock")
+        self.early_api_socket = str(path / "vpp-new.sock")
+        self.cli_socket = str(path / "vpp-cli.sock")
+        self.stats_socket = str(path / "vpp-stats.sock")
+        self.host_socket = str(path / "host.sock")
+        self.cni_executable = path / "cni" / "bin" / "contivpp"
+
+    def make(self) -> None:
+        """Make it anew: a node that comes back remembers nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for name in ("run", "state", "cni", "vpp"):
+            (self.path / name).mkdir(mode=0o700, parents=True)
+
+    def remove(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a command in a pod's namespaces: this process enters them, and becomes the command.
+"""Runs a command in a pod's or a node's namespaces: this process enters them, and becomes the command.
 
 So terminal, signals and exit code are the command's own. Who it is stands in the folder before, so that `down` ends it.
 """
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
-from contivpp_sandbox.sandbox.namespaces import NODE, POD, enter
+from contivpp_sandbox.sandbox.namespaces import POD, enter
 from contivpp_sandbox.sandbox.pod import SandboxPod
 from contivpp_sandbox.sandbox.processes import Process, identify
 from contivpp_sandbox.sandbox.teardown import remains
@@ -23,16 +23,18 @@ from contivpp_sandbox.sandbox.teardown import remains
 __all__ = ["execute"]
 
 
-def execute(directory: Directory, pod: SandboxPod | None, command: Sequence[str]) -> NoReturn:
-    """Become a command in a pod's namespaces, or in those of the node (None)."""
-    if pod is not None:
-        process, kinds, what = pod.process, POD, f"pod {pod.key}"
+def execute(directory: Directory, where: SandboxPod | str, command: Sequence[str]) -> NoReturn:
+    """Become a command in a pod's namespaces, in those of a node (its name), or in the underlay's ("")."""
+    if isinstance(where, SandboxPod):
+        process, what = where.process, f"pod {where.key}"
     else:
-        process, kinds, what = remains(directory).keeper or Process(0, 0), NODE, "the node"
+        stored = remains(directory)
+        process = (stored.processes.get(f"node:{where}") if where else stored.keeper) or Process(0, 0)
+        what = f"node {where}" if where else "the sandbox"
     if not process.alive:
         raise SandboxError(f"the process of {what} is gone: see 'contivpp sandbox status'")
     _note(directory)
-    enter(process.pid, kinds)
+    enter(process.pid, POD)
     try:
         os.execvp(command[0], list(command))
     except OSError as error:

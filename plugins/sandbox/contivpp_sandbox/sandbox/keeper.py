@@ -3,7 +3,8 @@
 
     python -m contivpp_sandbox.sandbox.keeper FOLDER [--with-parent PID]
 
-It makes the node's namespaces, and is the parent of VPP, the agent and the pods. The kernel kills every one of them
+It makes the cluster's namespaces, in which the underlay is, and is the parent of the store, and of every node's VPP and
+agent, every pod and every outside host, which get theirs. The kernel kills every one of them
 when the keeper goes (PR_SET_PDEATHSIG), so whatever happens to the sandbox or to the command that made it, one process
 is left to end; its number and start time are stored before it does anything. As their parent it also knows for sure
 which processes are still its own: their numbers are not given out again before it has asked how they ended.
@@ -36,6 +37,8 @@ __all__ = ["Keeper", "main"]
 REQUEST_BYTES = 1 << 20
 REQUEST_SECONDS = 5.0
 POLL_SECONDS = 0.01
+_MAKERS = {"pod": namespaces.make_pod_namespaces, "node": namespaces.make_node_namespaces}
+_LAST = ("vpp:", "node:", "store")
 
 
 class _Stopped(Exception):
@@ -43,30 +46,30 @@ class _Stopped(Exception):
 
 
 class Keeper:
-    """Starts and ends processes, in the node's namespaces, or in new ones of a pod."""
+    """Starts and ends processes: in the cluster's namespaces, in new ones, or in those of another process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._starts: dict[int, int] = {}
+        self._networks: dict[str, int] = {}
         self._pid = os.getpid()
-        self._network = 0
 
     def store(self) -> None:
         """Store which processes there are."""
         content = {
             "keeper": [self._pid, start_time(self._pid)],
-            "network": self._network,
+            "networks": self._networks,
             "processes": {name: [child.pid, self._starts[child.pid]] for name, child in self._children.items()},
         }
         temporary = self._folder / ".keeper.json"
         temporary.write_text(json.dumps(content), "utf-8")
         os.replace(temporary, self._folder / "keeper.json")
 
-    def make_node(self) -> None:
-        """Make the node's namespaces."""
-        namespaces.make_node_namespaces()
-        self._network = namespaces.inode("self")
+    def make_namespaces(self) -> None:
+        """Make the cluster's namespaces."""
+        namespaces.make_cluster_namespaces()
+        self._networks["keeper"] = namespaces.inode("self")
         self.store()
 
     def serve(self, listener: socket.socket) -> None:
@@ -92,8 +95,11 @@ class Keeper:
     # --- requests
 
     def do_start(self, request: Mapping[str, Any]) -> Any:
-        """Start a process: `name`, `command`, `environment`, `log`; with `hostname` in namespaces of a new pod."""
-        name, hostname = str(request["name"]), request.get("hostname")
+        """Start a process: `name`, `command`, `environment`, `log`.
+
+        It gets the namespaces of a new pod or node (`makes`) that has a `hostname`, or those of the process `inside`.
+        """
+        name, makes = str(request["name"]), request.get("makes")
         if name in self._children and self._children[name].poll() is None:
             raise ValueError(f"{name} runs already")
 
@@ -101,8 +107,10 @@ class Keeper:
             try:
                 namespaces.die_with_parent(self._pid)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                if hostname:
-                    namespaces.make_pod_namespaces(hostname)
+                if makes:
+                    _MAKERS[makes](str(request["hostname"]))
+                elif inside := request.get("inside"):
+                    namespaces.enter(int(inside), namespaces.POD)
             except BaseException as error:
                 os.write(2, f"{name}: {error}\n".encode())
                 raise
@@ -122,6 +130,9 @@ class Keeper:
             os.close(log)
         self._children[name] = child
         self._starts[child.pid] = start_time(child.pid)
+        if makes:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._networks[name] = namespaces.inode(child.pid)
         self.store()
         return [child.pid, self._starts[child.pid]]
 
@@ -132,6 +143,7 @@ class Keeper:
             child = self._children.pop(name, None)
             if child is not None:
                 del self._starts[child.pid]
+                self._networks.pop(name, None)
         self.store()
         return None
 
@@ -153,9 +165,9 @@ class Keeper:
         }
 
     def do_stop(self, request: Mapping[str, Any]) -> Any:
-        """End everything: pods and the agent, then VPP, then this process."""
+        """End everything: pods and agents, then VPPs and what namespaces are held by, then this process."""
         names = list(self._children)
-        self.do_end({**request, "names": [name for name in names if name != "vpp"]})
+        self.do_end({**request, "names": [name for name in names if not name.startswith(_LAST)]})
         self.do_end({**request, "names": names})
 
 
@@ -174,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        keeper.make_node()
+        keeper.make_namespaces()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(options.folder / "keeper.sock"))
             listener.listen(16)

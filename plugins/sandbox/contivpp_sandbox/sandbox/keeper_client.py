@@ -56,15 +56,19 @@ class KeeperClient:
     def _silent(self) -> str:
         return f"{self._directory}: the keeper ended without a word:\n{self._directory.log_end('keeper')}"
 
-    async def start(self, name: str, command: Sequence[str], *, log: str = "", hostname: str = "") -> Process:
-        """Start a process of the node; with `hostname`, in namespaces of a pod's own."""
+    async def start(self, name: str, command: Sequence[str], *, log: str = "", **namespaces: Any) -> Process:
+        """Start a process in the cluster's namespaces, in those of the process `inside`, or in new ones.
+
+        `makes` is `pod` or `node`, and comes with a `hostname`.
+        """
         request: dict[str, Any] = {
             "name": name,
             "command": list(command),
             "environment": {name: value for name, value in os.environ.items() if name not in ENVIRONMENT},
             "log": str(self._directory.log(log or name)),
+            **namespaces,
         }
-        return Process(*await self._ask("start", **request, hostname=hostname))
+        return Process(*await self._ask("start", **request))
 
     async def end(self, *names: str, kill: bool = False, seconds: float = 5.0) -> None:
         """End processes, and wait until they are gone."""

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,54 @@ import yaml
 from contivpp_core.errors import ConfigError, ContivError
 from contivpp_sandbox.objects import put_write
 
-__all__ = ["read_manifests"]
+__all__ = ["Scheduler", "read_manifests"]
 
 
-def read_manifests(name: str, *, node: str) -> list[dict[str, Any]]:
+class Scheduler:
+    """Gives pods their nodes: those that run stay where they are, others go where the fewest are."""
+
+    def __init__(self, nodes: Iterable[str], running: Mapping[str, str]) -> None:
+        self._nodes = list(nodes)
+        self._placed = dict(running)  # pods' nodes, by the pods' keys
+
+    def expect(self, documents: Iterable[Any]) -> None:
+        """Take in nodes that the same file has join."""
+        for found in documents:
+            metadata = found.get("metadata") if isinstance(found, Mapping) and found.get("kind") == "Node" else None
+            if isinstance(metadata, Mapping) and metadata.get("name") not in (None, *self._nodes):
+                self._nodes.append(str(metadata["name"]))
+
+    def known(self, field: str, name: object) -> None:
+        """Raise an error if there is no such node."""
+        if name not in self._nodes:
+            raise ContivError(f"{field}: there is no node {name}: nodes are {', '.join(self._nodes)}")
+
+    def place(self, key: str, wanted: object) -> str:
+        """Return the node of a pod; raise ContivError if that cannot be."""
+        before = self._placed.get(key)
+        if wanted is None:
+            counts = Counter(self._placed.values())
+            wanted = before or min(self._nodes, key=lambda name: (counts[name], self._nodes.index(name)))
+        self.known("spec.nodeName", wanted)
+        if before not in (None, wanted):
+            raise ContivError(f"spec.nodeName: the pod runs on {before}, and pods do not move: delete it first")
+        self._placed[key] = str(wanted)
+        return str(wanted)
+
+
+def read_manifests(name: str, scheduler: Scheduler) -> list[dict[str, Any]]:
     """Return the objects of a file (`-` is stdin), ready to apply; raise ConfigError with every fault.
 
     What an API server and a scheduler would fill in is filled in: the namespace `default`, and the node of a pod.
     """
+    documents = list(_documents(name))
+    scheduler.expect(found for _, found in documents)
     faults: list[str] = []
     objects = []
-    for place, found in _documents(name):
+    for place, found in documents:
         where = f"{name}: {place}"
         try:
-            objects.append(_checked(found, node))
+            objects.append(_checked(found, scheduler))
         except ContivError as error:
             faults.append(f"{where}: {error}")
     seen: set[tuple[str, str, str]] = set()
@@ -61,7 +96,7 @@ def _documents(name: str) -> Iterator[tuple[str, Any]]:
             yield f"document {number}", document
 
 
-def _checked(found: Any, node: str) -> dict[str, Any]:
+def _checked(found: Any, scheduler: Scheduler) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise ContivError(f"is no object, but {type(found).__name__}: write apiVersion, kind and metadata")
     result = dict(found)
@@ -73,10 +108,12 @@ def _checked(found: Any, node: str) -> dict[str, Any]:
         if not isinstance(spec, Mapping):
             raise ContivError("spec: must hold the pod's settings")
         result["spec"] = dict(spec)
-        wanted = result["spec"].setdefault("nodeName", node)
-        if wanted != node:
-            raise ContivError(f"spec.nodeName: there is no node {wanted}: this sandbox has one, {node}")
+        result["spec"]["nodeName"] = scheduler.place(
+            f"{result['metadata']['namespace']}/{result['metadata'].get('name')}", result["spec"].get("nodeName")
+        )
         if result["spec"].get("hostNetwork"):
             raise ContivError("spec.hostNetwork: pods in the node's own network are not served yet: leave it out")
+    if result.get("kind") == "NodeConfig":
+        scheduler.known("metadata.name", result["metadata"].get("name"))
     put_write(result)
     return result

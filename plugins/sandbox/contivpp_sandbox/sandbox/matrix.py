@@ -46,7 +46,7 @@ async def _probe(  # noqa: PLR0917
         return {"verdict": "denied", "why": f"{target.key} has no address: {target.failure}"}
     asked: dict[str, Any] = {"protocol": protocol, "port": port, "address": target.address, "attempts": attempts}
     try:
-        result: Cell = await source.ask(directory, "probe", **asked)
+        result: Cell = await source.station(directory).ask("probe", **asked)
     except SandboxError as error:
         return {"verdict": "denied", "why": str(error)}
     reached = result["answer"].partition(" from ")[0]

@@ -22,18 +22,18 @@ from pathlib import Path
 from contivpp_sandbox.sandbox.errors import NamespacesRefused, SandboxError
 
 __all__ = [
-    "NODE",
     "POD",
     "die_with_parent",
     "enter",
+    "enter_network",
     "inode",
+    "make_cluster_namespaces",
     "make_node_namespaces",
     "make_pod_namespaces",
     "mount_tmpfs",
 ]
 
 NEWNS, NEWUTS, NEWUSER, NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
-NODE = {"user": NEWUSER, "mnt": NEWNS, "net": NEWNET}
 POD = {"user": NEWUSER, "mnt": NEWNS, "net": NEWNET, "uts": NEWUTS}
 
 _MS_NOSUID_NODEV_NOEXEC, _MS_REC, _MS_SLAVE = 2 | 4 | 8, 0x4000, 1 << 19
@@ -63,8 +63,11 @@ def _call(function: str, *arguments: object) -> None:
         raise OSError(number, f"{function}: {os.strerror(number)}")
 
 
-def make_node_namespaces() -> None:
-    """Move this process into namespaces of its own for network and mounts; without privileges, by a user namespace."""
+def make_cluster_namespaces() -> None:
+    """Move this process into namespaces of its own for network and mounts; without privileges, by a user namespace.
+
+    Those of nodes, pods and outside hosts are made from inside.
+    """
     privileged = os.geteuid() == 0
     try:
         if not privileged:
@@ -79,11 +82,23 @@ def make_node_namespaces() -> None:
 
 
 def make_pod_namespaces(hostname: str) -> None:
-    """Move this process into the namespaces of a pod; it must already be in those of its node."""
+    """Move this process into the namespaces of a pod or an outside host; it must already be in the cluster's."""
     _call("unshare", NEWNET | NEWNS | NEWUTS)
     socket.sethostname(hostname)
     _mount_if_possible(b"sysfs", b"/sys", None)
     _loopback_up()
+
+
+def make_node_namespaces(hostname: str) -> None:
+    """Move this process into the namespaces of a node; it must already be in the cluster's."""
+    make_pod_namespaces(hostname)
+    # A real VPP's shared memory is the node's own, as its names are.
+    _mount_if_possible(b"tmpfs", b"/dev/shm", b"mode=1777,size=256m")
+
+
+def enter_network(descriptor: int) -> None:
+    """Move this thread into an open network namespace."""
+    _call("setns", descriptor, NEWNET)
 
 
 def mount_tmpfs(folder: str) -> None:

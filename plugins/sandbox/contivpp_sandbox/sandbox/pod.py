@@ -1,24 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pod of a sandbox: its object with the status that a kubelet would report, and its process, which is asked here."""
+"""A pod of a sandbox: its object with the status that a kubelet would report, and its process."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import copy
-import json
 import re
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from contivpp_core.kubernetes import Pod, decode
 from contivpp_sandbox.rigs.base import container_id
 from contivpp_sandbox.sandbox.directory import Directory
-from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.processes import Process
+from contivpp_sandbox.sandbox.station import Station
 
-__all__ = ["PodLink", "SandboxPod"]
+__all__ = ["SandboxPod"]
 
 
 @dataclass
@@ -33,7 +29,6 @@ class SandboxPod:
     start: int = 0
     address: str = ""
     failure: str = ""
-    network: int = 0  # inode of its network namespace
     attached: bool = False  # from the beginning of ADD until a DEL that succeeded
     container: str = field(default="")
 
@@ -83,7 +78,7 @@ class SandboxPod:
 
     def renew(self, generation: int) -> None:
         """Begin anew with another container, as a kubelet does after a failure."""
-        self.generation, self.pid, self.start, self.network = generation, 0, 0, 0
+        self.generation, self.pid, self.start = generation, 0, 0
         self.address, self.failure, self.attached = "", "", False
         self.container = container_id(self.namespace, self.name, self.uid, generation)
 
@@ -106,48 +101,6 @@ class SandboxPod:
         status.setdefault("conditions", [{"type": "Ready", "status": "True" if ready else "False"}])
         return found
 
-    @contextlib.asynccontextmanager
-    async def connected(self, directory: Directory) -> AsyncIterator[PodLink]:
-        """Yield a connection to the pod's process."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(directory.pod_socket(self.container))
-        except OSError as error:
-            raise self._silent(directory, error) from error
-        try:
-            yield PodLink(self, directory, reader, writer)
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    async def ask(self, directory: Directory, do: str, *, seconds: float = 30.0, **request: Any) -> Any:
-        """Ask the pod's process once."""
-        async with self.connected(directory) as link:
-            return await link.ask(do, seconds=seconds, **request)
-
-    def _silent(self, directory: Directory, error: Exception) -> SandboxError:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        log = directory.log(self.log_name)
-        return SandboxError(f"the process of pod {self.key} does not answer ({reason}): see {log}")
-
-
-class PodLink:
-    """A connection to a pod's process; requests are answered in order."""
-
-    def __init__(
-        self, pod: SandboxPod, directory: Directory, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._pod, self._directory = pod, directory
-        self._reader, self._writer = reader, writer
-
-    async def ask(self, do: str, *, seconds: float = 30.0, **request: Any) -> Any:
-        """Ask, and wait for the answer at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                self._writer.write(json.dumps({"do": do, **request}).encode() + b"\n")
-                answer: Mapping[str, Any] = json.loads(await self._reader.readline())
-        except (OSError, ValueError, TimeoutError) as error:
-            raise self._pod._silent(self._directory, error) from error
-        if "error" in answer:
-            raise SandboxError(f"pod {self._pod.key}: {do}: {answer['error']}")
-        return answer["answer"]
+    def station(self, directory: Directory) -> Station:
+        """Return the pod's responder."""
+        return Station(f"pod {self.key}", directory.pod_socket(self.container), directory.log(self.log_name))

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a sandbox stands: processes, VPP, agent, pods. What does not answer is told, never an error."""
+"""How a sandbox stands: underlay, nodes with VPP and agent, pods. What does not answer is told, never an error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contivpp_sandbox.agent_routes import DATAPLANE_PATH
 from contivpp_sandbox.sandbox.cluster import Cluster
 from contivpp_sandbox.sandbox.errors import SandboxError
+from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.processes import Process
 
 __all__ = ["report", "report_text"]
@@ -18,16 +20,21 @@ _KINDS = {"tap": "TAP", "afpacket": "AF_PACKET over veth"}
 
 async def report(cluster: Cluster) -> dict[str, Any]:
     """Return everything that is known."""
-    node = cluster.node
-    found: dict[str, Any] = {"directory": str(node.directory), **node.made_of, "problems": []}
-    found["processes"] = await _or_problem(found, node.keeper.processes()) or {}
-    found["vpp"] = await _or_problem(found, node.vpp_version()) or ""
-    found["interfaces"] = await _or_problem(found, node.agent.get(DATAPLANE_PATH)) or {}
-    status = await _or_problem(found, node.agent.get("/v1/status")) or {}
-    found["agent"] = {key: status.get(key) for key in ("ready", "conditions", "items", "revision", "uptimeSeconds")}
+    inventory = cluster.inventory
+    found: dict[str, Any] = {
+        "directory": str(cluster.directory),
+        "dataplane": inventory.dataplane,
+        "underlay": {"mtu": inventory.mtu, "broken": inventory.broken},
+        "problems": [],
+    }
+    found["processes"] = await _or_problem(found, cluster.keeper.processes()) or {}
+    found["storeRevision"] = await _or_problem(found, cluster.store.revision())
+    found["nodes"] = await asyncio.gather(*(_node(found, node) for node in cluster.nodes.values()))
+    found["outside"] = [{"address": host.address, "via": host.via} for host in cluster.underlay.hosts.values()]
     found["pods"] = [
         {
             "pod": pod.key,
+            "node": pod.record.node,
             "address": pod.address,
             "process": pod.pid,
             "running": Process(pod.pid, pod.start).alive,
@@ -37,6 +44,19 @@ async def report(cluster: Cluster) -> dict[str, Any]:
         for pod in cluster.pods.values()
     ]
     return found
+
+
+async def _node(found: dict[str, Any], node: SandboxNode) -> dict[str, Any]:
+    status = await _or_problem(found, node.agent.get("/v1/status")) or {}
+    return {
+        "name": node.name,
+        "id": node.place.node_id,
+        "management": node.place.management,
+        "agentSocket": node.folder.agent_socket,
+        "vpp": await _or_problem(found, node.vpp_version()) or "",
+        "interfaces": await _or_problem(found, node.agent.get(DATAPLANE_PATH)) or {},
+        "agent": {key: status.get(key) for key in ("ready", "conditions", "items", "revision", "uptimeSeconds")},
+    }
 
 
 async def _or_problem(found: dict[str, Any], question: Any) -> Any:
@@ -50,27 +70,39 @@ async def _or_problem(found: dict[str, Any], question: Any) -> Any:
 
 def report_text(found: Mapping[str, Any]) -> str:
     """Return a report for people."""
-    interfaces, agent = found["interfaces"], found["agent"]
-    kind = _KINDS.get(interfaces.get("podInterface", ""), "not known")
-    vpp = "embedded" if found["dataplane"] == "embedded" else "real"
+    underlay = found["underlay"]
+    losses = underlay["broken"].items()
+    broken = [f", {name} {'is cut off' if loss >= 100 else f'loses {loss:g} %'}" for name, loss in losses]
+    revision = found["storeRevision"]
     lines = [
-        f"sandbox     {found['directory']}, node {found['name']}",
-        f"VPP         {vpp}: {found['vpp'] or 'does not answer'}",
-        f"interfaces  {kind}{': ' + interfaces['why'] if interfaces else ''}",
-        f"agent       {_agent(agent)}",
+        f"sandbox     {found['directory']}",
+        f"underlay    MTU {underlay['mtu']}{''.join(broken)}",
+        f"store       {'does not answer' if revision is None else f'revision {revision}'}",
     ]
-    for name, each in (agent["conditions"] or {}).items():
-        lines.append(f"  {name:<20} {'yes' if each['ok'] else 'no: ' + each['reason']}")
-    counts = ", ".join(f"{number} {state}" for state, number in (agent["items"] or {}).items() if number)
-    lines.append(f"items       {counts or 'none'}")
+    for node in found["nodes"]:
+        lines += _node_lines(node, "embedded" if found["dataplane"] == "embedded" else "real")
     for name, each in found["processes"].items():
         if each["code"] is not None:
             lines.append(f"process     {name} ended with code {each['code']}: see log/ in {found['directory']}")
     lines.append(f"pods        {len(found['pods'])}")
     for pod in found["pods"]:
-        lines.append(f"  {pod['pod']:<24} {_pod(pod)}")
+        lines.append(f"  {pod['pod']:<24} {pod['node']:<12} {_pod(pod)}")
+    lines += [f"outside     {host['address']}" for host in found["outside"]]
     lines += [f"problem     {problem}" for problem in found["problems"]]
     return "\n".join(lines)
+
+
+def _node_lines(node: Mapping[str, Any], vpp: str) -> Iterator[str]:
+    interfaces, agent = node["interfaces"], node["agent"]
+    kind = _KINDS.get(interfaces.get("podInterface", ""), "not known")
+    yield f"node        {node['name']}, ID {node['id']}, host {node['management']}"
+    yield f"  VPP         {vpp}: {node['vpp'] or 'does not answer'}"
+    yield f"  interfaces  {kind}{': ' + interfaces['why'] if interfaces else ''}"
+    yield f"  agent       {_agent(agent)}"
+    for name, each in (agent["conditions"] or {}).items():
+        yield f"    {name:<20} {'yes' if each['ok'] else 'no: ' + each['reason']}"
+    counts = ", ".join(f"{number} {state}" for state, number in (agent["items"] or {}).items() if number)
+    yield f"  items       {counts or 'none'}"
 
 
 def _agent(agent: Mapping[str, Any]) -> str:

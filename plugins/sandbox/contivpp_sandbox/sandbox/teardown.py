@@ -49,9 +49,7 @@ def remains(directory: Directory) -> Remains:
     if "keeper" in stored:
         found.keeper = Process(*stored["keeper"])
         found.processes = {name: Process(*each) for name, each in stored["processes"].items()}
-        found.networks = {stored["network"]} - {0}
-    for pod in (directory.read("pods.json") or {}).get("pods", ()):
-        found.networks |= {pod["network"]} - {0}
+        found.networks = set(stored["networks"].values())
     for path in sorted((directory.path / "exec").glob("*.json")):
         started = directory.read(f"exec/{path.name}")
         if started:

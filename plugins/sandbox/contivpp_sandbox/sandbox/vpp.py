@@ -16,17 +16,17 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from contivpp_sandbox.sandbox.directory import Directory
+from contivpp_sandbox.sandbox.directory import NodeFolder
 from contivpp_sandbox.sandbox.errors import MachineLacks, SandboxError
 from contivpp_vpp.testing import VARIABLE, executable, plugin_folder
 
-__all__ = ["Dataplane", "check_limits", "cli", "command", "default_dataplane"]
+__all__ = ["Dataplane", "check_limits", "cli", "command", "default_dataplane", "publish"]
 
 Dataplane = Literal["embedded", "vpp"]
 
 _CONFIGURATION = """\
 unix {{ nodaemon nosyslog nobanner poll-sleep-usec 100 runtime-dir {folder}/vpp cli-listen {cli}
-  log {folder}/log/vpp-own.log }}
+  log {folder}/vpp/own.log startup-config {folder}/vpp/startup }}
 api-segment {{ prefix {prefix} }}
 socksvr {{ socket-name {api} }}
 statseg {{ socket-name {stats} page-size 4k size 16m }}
@@ -35,7 +35,12 @@ buffers {{ page-size 4k buffers-per-numa 4096 }}
 plugins {{ {plugins} plugin dpdk_plugin.so {{ disable }} }}
 """
 
+# With its default, VPP 26.06 tells the kernel that packets have a virtio header; but where the link's offloads are off,
+# it leaves the header out, and the kernel drops what it cannot read, without a word.
+_STARTUP = "create host-interface name {link} cksum-gso-disable\n"
+
 _LOCKED_BYTES = 256 << 20
+_POLL_SECONDS = 0.02
 
 # As vppctl does it: a terminal of this name (telnet, RFC 1091) gets no prompt, no banner, no paging.
 _TERMINAL = b"\xff\xfa\x18\0vppctl\xff\xf0"
@@ -75,32 +80,47 @@ def _is_real_root() -> bool:
     return os.geteuid() == 0 and mapping in ([], ["0", "0", "4294967295"])
 
 
-def command(dataplane: Dataplane, directory: Directory) -> list[str]:
-    """Return the command that starts VPP on the sockets of a sandbox; sockets that a dead one left are removed."""
-    for path in (directory.api_socket, directory.cli_socket, directory.stats_socket):
+def command(dataplane: Dataplane, folder: NodeFolder, *, link: str) -> list[str]:
+    """Return the command that starts VPP on a node's sockets, with an AF_PACKET interface over a link as its NIC.
+
+    A real VPP serves its API before it has carried out its start-up configuration; so its socket gets the name that is
+    known by `publish`. Sockets that a dead one left are removed.
+    """
+    for path in (folder.api_socket, folder.early_api_socket, folder.cli_socket, folder.stats_socket):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     if dataplane == "embedded":
-        sockets = ("--api-socket", directory.api_socket, "--cli-socket", directory.cli_socket)
-        return [sys.executable, "-m", "embeddedvpp", *sockets, "--stats-socket", directory.stats_socket]
+        sockets = ("--api-socket", folder.api_socket, "--cli-socket", folder.cli_socket)
+        options = (*sockets, "--stats-socket", folder.stats_socket, "--host-interface", link)
+        return [sys.executable, "-m", "embeddedvpp", *options]
     vpp = executable()
     if vpp is None:
         raise SandboxError(f"there is no real VPP: name its executable by {VARIABLE}, or use --dataplane embedded")
     if not os.access(vpp, os.X_OK):
         raise SandboxError(f"{VARIABLE}={vpp}: there is no executable that you may run")
     plugins = plugin_folder(vpp)
-    (directory.path / "vpp").mkdir(mode=0o700, exist_ok=True)
-    configuration = directory.path / "vpp.conf"
+    (folder.path / "vpp" / "startup").write_text(_STARTUP.format(link=link), "ascii")
+    configuration = folder.path / "vpp.conf"
     text = _CONFIGURATION.format(
-        folder=directory.path,
-        prefix=f"sandbox-{os.getpid()}",
-        api=directory.api_socket,
-        cli=directory.cli_socket,
-        stats=directory.stats_socket,
+        folder=folder.path,
+        prefix=f"sandbox-{os.getpid()}-{folder.path.name}",
+        api=folder.early_api_socket,
+        cli=folder.cli_socket,
+        stats=folder.stats_socket,
         plugins=f"path {plugins}" if plugins else "",
     )
     configuration.write_text(text, "utf-8")
     return [str(vpp), "-c", str(configuration)]
+
+
+async def publish(folder: NodeFolder, interface: str, *, seconds: float = 20.0) -> None:
+    """Wait until VPP has its NIC, and give its API's socket the name that is known."""
+    end = asyncio.get_running_loop().time() + seconds
+    while interface not in await cli(folder.cli_socket, "show interface"):
+        if asyncio.get_running_loop().time() > end:
+            raise SandboxError(f"VPP has no interface {interface} after {seconds:g} s: see {folder.path}/vpp/own.log")
+        await asyncio.sleep(_POLL_SECONDS)
+    os.rename(folder.early_api_socket, folder.api_socket)
 
 
 async def cli(path: str, line: str, *, seconds: float = 10.0) -> str:

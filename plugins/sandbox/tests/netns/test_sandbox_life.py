@@ -33,13 +33,14 @@ def links() -> set[str]:
 def test_up_apply_matrix_down_leaves_nothing(box: Sandboxes) -> None:
     before = links()
     out, _ = box.run("up")
-    assert all(step in out for step in ("namespaces of the node", "VPP: vpp v", "CNI executable", "agent"))
+    steps = ("namespaces and underlay", "the cluster's store", "VPP of node1: vpp v", "agent of node1")
+    assert all(step in out for step in steps)
     assert os.stat("/proc/self/ns/net").st_ino not in box.networks()
     out, _ = box.run("apply", "-f", str(box.manifest))
     assert "pod default/a: 10.1." in out
     inside = box.inside()
-    assert len(box.networks()) == 3  # the node and two pods
-    assert len(inside) == 5  # keeper, VPP, agent, two pods
+    assert len(box.networks()) == 4  # the underlay, the node, two pods
+    assert len(inside) == 7  # keeper and store; the node's host, VPP and agent; two pods
     out, _ = box.run("matrix", "-o", "json")
     cells = json.loads(out)
     assert {(c["from"], c["to"], c["protocol"], c["port"]) for c in cells} == {
@@ -48,10 +49,11 @@ def test_up_apply_matrix_down_leaves_nothing(box: Sandboxes) -> None:
     assert all(cell["ok"] and 0 < cell["ms"] < 4000 for cell in cells), cells
     out, _ = box.run("status", "-o", "json")
     status = json.loads(out)
-    assert status["agent"]["ready"]
+    (node,) = status["nodes"]
+    assert node["agent"]["ready"]
     assert status["dataplane"] == "embedded"
-    assert "embeddedvpp" in status["vpp"]
-    assert status["interfaces"]["podInterface"] in ("tap", "afpacket")
+    assert "embeddedvpp" in node["vpp"]
+    assert node["interfaces"]["podInterface"] in ("tap", "afpacket")
     assert [(pod["pod"], pod["running"]) for pod in status["pods"]] == [("default/a", True), ("x/b", True)]
     box.run("down")
     assert box.leftovers(inside) == []
@@ -70,7 +72,7 @@ def test_parts_that_were_killed(any_box: Sandboxes, parts: tuple[str, ...]) -> N
         os.kill(pid, signal.SIGKILL)
     if "agent" in parts:
         out, _ = any_box.run("status", code=1)
-        assert "agent ended with code -9" in out
+        assert "agent:node1 ended with code -9" in out
     any_box.run("down")
     assert any_box.leftovers(inside) == []
 
@@ -94,7 +96,7 @@ def test_with_the_keeper_everything_goes_at_once(box: Sandboxes) -> None:
 
 def test_up_that_was_killed_half_way(any_box: Sandboxes) -> None:
     process = any_box.start("up")
-    until((any_box.folder() / "vpp-api.sock").exists, "VPP is started")
+    until((any_box.folder() / "n1" / "vpp-api.sock").exists, "VPP is started")
     process.kill()
     process.communicate()
     inside = any_box.inside()
@@ -109,7 +111,7 @@ def test_up_that_was_killed_half_way(any_box: Sandboxes) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_that_is_broken_off_takes_itself_down(any_box: Sandboxes, number: int) -> None:
     process = any_box.start("up")
-    until((any_box.folder() / "vpp-api.sock").exists, "VPP is started")
+    until((any_box.folder() / "n1" / "vpp-api.sock").exists, "VPP is started")
     inside = any_box.inside()
     process.send_signal(number)
     process.communicate(timeout=20)
@@ -146,7 +148,7 @@ def test_the_demo(box: Sandboxes) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_demo_that_is_broken_off(any_box: Sandboxes, number: int) -> None:
     process = any_box.start("demo", name="demo")
-    until((any_box.folder("demo") / "run" / "agent.sock").exists, "the agent is started")
+    until((any_box.folder("demo") / "n2" / "run" / "agent.sock").exists, "the agent is started")
     inside = any_box.inside("demo")
     process.send_signal(number)
     process.communicate(timeout=20)

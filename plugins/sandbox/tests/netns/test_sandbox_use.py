@@ -40,7 +40,7 @@ def test_a_command_in_a_pod(box: Sandboxes) -> None:
     assert "eth0:" in out
     assert "cvpp" not in out
     box.run("exec", "x/b", "--", "sh", "-c", "exit 7", code=7)
-    out, _ = box.run("exec", "--on-node", "--", "cat", "/proc/net/dev")
+    out, _ = box.run("exec", "--node", "node1", "--", "cat", "/proc/net/dev")
     assert "eth0:" not in out
     _, errors = box.run("exec", "nobody", "--", "true", code=1)
     assert "there is no pod nobody: pods are default/a, x/b" in errors
@@ -68,10 +68,14 @@ def test_pods_that_a_file_holds_no_longer_are_removed(box: Sandboxes) -> None:
 def test_what_has_died_comes_back(box: Sandboxes) -> None:
     before = box.processes()
     box.run("restart", "vpp", "--kill")
-    os.kill(before["agent"], signal.SIGKILL)
-    _, errors = box.run("apply", "-f", str(box.manifest), code=1)
-    assert "does not answer" in errors
-    box.run("restart", "agent")
+    os.kill(before["agent:node1"], signal.SIGKILL)
+    out, _ = box.run("status", code=1)
+    assert "agent:node1 ended with code -9" in out
+    _, errors = box.run("apply", "-f", "-", stdin=THIRD, code=1)
+    assert "default/c: CNI ADD failed" in errors
+    out, _ = box.run("restart", "agent", "--node", "node1")
+    assert "agent of node1 is started" in out
+    box.run("delete", "c")
     pod = next(pod for pod in box.stored("pods.json")["pods"] if pod["name"] == "b")
     os.kill(pod["pid"], signal.SIGKILL)
     out, _ = box.run("status")
@@ -80,7 +84,7 @@ def test_what_has_died_comes_back(box: Sandboxes) -> None:
     assert "pod x/b: 10.1." in out
     assert "pod default/a" not in out
     after = box.processes()
-    assert all(before[name] != after[name] for name in ("vpp", "agent"))
+    assert all(before[name] != after[name] for name in ("vpp:node1", "agent:node1"))
     assert before["keeper"] == after["keeper"]
     out, _ = box.run("matrix", "-o", "json")
     assert [cell["ok"] for cell in json.loads(out)] == [True] * 3
@@ -98,12 +102,21 @@ def test_stdin_and_delete(box: Sandboxes) -> None:
 def test_files_that_are_wrong_change_nothing(box: Sandboxes) -> None:
     text = "kind: Service\nmetadata: {name: s}\n---\nkind: Pod\nmetadata: {name: d}\nspec: {nodeName: other}\n--- 7"
     _, errors = box.run("apply", "-f", "-", stdin=text, code=2)
-    assert "-: document 1: objects of kind Service are not served yet: known are Pod, Namespace, Node" in errors
-    assert "-: document 2: spec.nodeName: there is no node other: this sandbox has one, node1" in errors
+    known = "known are Pod, Namespace, Node, NodeConfig"
+    assert f"-: document 1: objects of kind Service are not served yet: {known}" in errors
+    assert "-: document 2: spec.nodeName: there is no node other: nodes are node1" in errors
     assert "-: document 3: is no object, but int" in errors
     _, errors = box.run("apply", "-f", "nowhere.yaml", code=2)
     assert "nowhere.yaml: No such file or directory" in errors
     assert {pod["name"] for pod in box.stored("pods.json")["pods"]} == {"a", "b"}
+
+
+def test_nodes_that_there_are_not(box: Sandboxes) -> None:
+    for action, *words in (("restart", "vpp", "--node", "n7"), ("break", "n7"), ("exec", "--node", "n7", "--", "true")):
+        _, errors = box.run(action, *words, code=1)
+        assert "there is no node n7: nodes are node1" in errors
+    _, errors = box.run("break", code=2)
+    assert "name nodes" in errors
 
 
 def test_there_is_no_such_sandbox(box: Sandboxes) -> None:

@@ -137,11 +137,12 @@ class UplinkRenderer:
             reason = "no address: set ipam.nodeInterconnectCIDR, or mainVPPInterface.ip of the node's NodeConfig"
             yield Fault(subject="uplink", reason=reason)
             return
-        yield from self._main(key, device, address, settings.gateway or subnets.default_gateway)
         nic: NetworkInterface | None = view.get(NETWORK_INTERFACE.name, device)
+        mac = ""
         if nic is not None and nic.kind == AF_PACKET and _is_ipv4(address.partition("/")[0]):
             # VPP gives it another MAC at each start, and the other nodes' VPPs never ask again for one that they know.
-            yield vpp.Mac(interface=names.UPLINK_INTERFACE, mac=names.uplink_mac(address))
+            mac = names.uplink_mac(address)
+        yield from self._main(key, device, address, settings.gateway or subnets.default_gateway, mac)
         for other in others:
             yield from _nic(other.name, f"nic-{other.name}", other.address)
             if view.get(NETWORK_INTERFACE.name, other.name) is None:
@@ -149,11 +150,11 @@ class UplinkRenderer:
         if device and view.get(NETWORK_INTERFACE.name, device) is None:
             yield Fault(subject=f"interface {device}", reason="VPP has no interface of this name")
 
-    def _main(self, key: str, device: str, address: str, gateway: str) -> Iterable[Item | Record]:
+    def _main(self, key: str, device: str, address: str, gateway: str, mac: str) -> Iterable[Item | Record]:
         interface = names.UPLINK_INTERFACE if device else names.LOOPBACK_UPLINK
         yield Uplink(name=key, interface=interface, device=device, address=address, gateway=gateway)
         if device:
-            yield from _nic(device, interface, address)
+            yield from _nic(device, interface, address, mac)
             yield vpp.Mtu(interface=interface, mtu=self._config.underlay_mtu)
         else:
             yield vpp.Loopback(name=interface, instance=UPLINK_INSTANCE)
@@ -167,11 +168,16 @@ class UplinkRenderer:
         yield vpp.Route(prefix=EVERYWHERE, paths=(vpp.Path(interface=interface, next_hop=gateway),))
 
 
-def _nic(device: str, interface: str, address: str) -> Iterable[Item]:
+def _nic(device: str, interface: str, address: str, mac: str = "") -> Iterable[Item]:
     yield vpp.PhysicalInterface(name=interface, device=device)
     if address:
         yield vpp.Address(interface=interface, address=address)
-    yield vpp.LinkUp(interface=interface)
+    requires: tuple[str, ...] = ()
+    if mac:  # before anybody learns another one
+        found = vpp.Mac(interface=interface, mac=mac)
+        yield found
+        requires = (found.key,)
+    yield vpp.LinkUp(interface=interface, requires=requires)
 
 
 def _first_nic(view: View, others: tuple[str, ...]) -> str:

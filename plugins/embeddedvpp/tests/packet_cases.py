@@ -12,6 +12,7 @@ Route = str | list[tuple[str, str, int]]  # "drop", "unreachable" …, or next h
 VETHS = ("p1", "p2")
 DF, MF = 0x4000, 0x2000
 ICMP, TCP, UDP = 1, 6, 17
+VNI, BVI = 10, "192.168.30.1"
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Case:
     frames: Sequence[tuple[str, bytes]]
     mtu: dict[str, int] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
+    overlay: bool = False  # a VXLAN tunnel to TWO with a BVI, and 30.0.0.0/8 behind it
     patience: float = 0.3  # seconds to wait for the first frame that a frame gives; fragments wait 0.2 for each other
     trace: bool = True  # is ``show trace`` the same?
 
@@ -33,6 +35,11 @@ def own_mac(number: int) -> bytes:
 def host_mac(number: int, host: int = 2) -> bytes:
     """Of a host on the interface."""
     return bytes((2, 0, 0, 0, number, host))
+
+
+def bvi_mac(node: int) -> bytes:
+    """Of the BVI of VPP (1) and of the tunnel's other end (2)."""
+    return b"\x12\x2b" + node.to_bytes(4, "big")
 
 
 def internet_sum(data: bytes) -> int:
@@ -51,6 +58,12 @@ def packet(
     ends = IPv4Address(source).packed + IPv4Address(destination).packed
     head = struct.pack("!BBHHHBB", 0x45, tos, 20 + len(payload), ident, flags, ttl, protocol)
     return head + internet_sum(head + b"\0\0" + ends).to_bytes(2, "big") + ends + payload
+
+
+def vxlan(data: bytes, *, vni: int = VNI) -> bytes:
+    """What a tunnel carries to VPP: UDP without checksum, VXLAN, and a frame from the other BVI to VPP's."""
+    frame = bytes((8, 0, 0, 0, 0, 0, vni, 0)) + bvi_mac(1) + bvi_mac(2) + b"\x08\0" + data
+    return struct.pack("!HHHH", 4789, 4789, 8 + len(frame), 0) + frame
 
 
 def with_options(data: bytes, options: bytes) -> bytes:
@@ -211,5 +224,23 @@ CASES = {
             for host in range(1, 17)
         ]
         + [frame(1, piece) for piece in pieces(ONE, "20.0.0.1", UDP, udp(200), 80)],
+    ),
+    "overlay": Case(
+        overlay=True,
+        patience=0.1,
+        mtu={"p2": 1400, "loop0": 1450},
+        frames=[
+            frame(1, packet(ONE, "30.0.0.1", UDP, SMALL)),
+            frame(1, packet(ONE, "30.0.0.1", UDP, udp(1000), flags=DF)),
+            frame(1, packet(ONE, "30.0.0.1", UDP, udp(1400))),
+            frame(1, packet(ONE, "30.0.0.1", UDP, udp(1423), flags=DF)),
+            frame(1, packet(ONE, "30.0.0.1", UDP, udp(1500))),
+            frame(2, packet(TWO, "10.0.2.1", UDP, vxlan(packet("30.0.0.1", ONE, UDP, SMALL)))),
+            *[
+                frame(2, piece)
+                for piece in pieces(TWO, "10.0.2.1", UDP, vxlan(packet("30.0.0.1", ONE, UDP, udp(1400))), 1376)
+            ],
+            frame(2, packet(TWO, "10.0.2.1", UDP, vxlan(packet("30.0.0.1", ONE, UDP, SMALL), vni=11))),
+        ],
     ),
 }

@@ -21,11 +21,23 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from packet_cases import CASES, VETHS, Case, Route, host_mac, own_mac
+from packet_cases import CASES, VETHS, Case, Route, bvi_mac, host_mac, own_mac
 
 RESULTS = FilePath(__file__).parent / "packets"
 SHOWN = 80  # bytes of a frame that are in the result as they are
 QUIET = 0.05  # seconds without a frame: nothing more comes
+OVERLAY = (
+    "create vxlan tunnel src 10.0.2.1 dst 10.0.2.2 vni 10",
+    f"create loopback interface mac {bvi_mac(1).hex(':')}",
+    "create bridge-domain 1 learn 0 flood 0 uu-flood 0 forward 1 arp-term 0",
+    "set interface l2 bridge loop0 1 bvi",
+    "set interface l2 bridge vxlan_tunnel0 1 1",
+    f"l2fib add {bvi_mac(2).hex(':')} 1 vxlan_tunnel0 static",
+    "set interface state loop0 up",
+    "set interface ip address loop0 192.168.30.1/24",
+    f"set ip neighbor loop0 192.168.30.2 {bvi_mac(2).hex(':')}",
+    "ip route add 30.0.0.0/8 via 192.168.30.2 loop0",
+)
 Result = dict[str, Any]
 
 
@@ -59,8 +71,10 @@ class RealVpp:
             self.sockets.append(_listen(f"{name}-peer"))
             for host in (2, 3):
                 self.command(f"set ip neighbor host-{name} 10.0.{number}.{host} {host_mac(number, host).hex(':')}")
+        for line in OVERLAY if case.overlay else ():
+            self.command(line)
         for port, mtu in case.mtu.items():
-            self.command(f"set interface mtu packet {mtu} host-{port}")
+            self.command(f"set interface mtu packet {mtu} {port if port == 'loop0' else f'host-{port}'}")
         for prefix, route in case.routes.items():
             self.command(f"ip route add {prefix} {_via(route)}")
 
@@ -113,13 +127,13 @@ def shortened(port: str, data: bytes) -> list[str | int]:
 # Of a trace: what belongs to a device, numbers of VPP's own, what one knows and the other does not.
 _OF_DEVICE = re.compile(
     r"^ +((af_packet|block|address|tpacket3_hdr|status|sec|vnet-hdr|gso_size|buffer|current data)\b"
-    r"|flags 0x00 gso_type|next-present|local|ip4 l[23]|l[23]-hdr-offset)"
+    r"|flags 0x00 gso_type|next-present|local|l4-cksum|ip4 l[23]|l[23]-hdr-offset)"
 )
 _NUMBERS = (
     (re.compile(r"\b(dpo-idx|adj|next|next:|adj:) ?\d+"), r"\1 N"),
     (re.compile(r"\bflow: ?0x[0-9a-f]+"), "flow"),
     (re.compile(r"(: ipv4 via .*) flow hash: 0x[0-9a-f]+"), r"\1"),
-    (re.compile(r"(host-p\d) flags 0x[0-9a-f]+"), r"\1 flags"),
+    (re.compile(r"(host-p\d|loop0) flags 0x[0-9a-f]+"), r"\1 flags"),
     (re.compile(r"fragment id 0x[0-9a-f]{4}$"), "fragment id"),
     (re.compile(r"checksum 0x[0-9a-f]{4} dscp"), "checksum dscp"),
     (re.compile(r"tx_sw_if_index \d+"), "tx_sw_if_index"),

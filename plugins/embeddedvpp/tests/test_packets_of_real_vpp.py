@@ -15,8 +15,18 @@ import pytest
 
 from embeddedvpp.api import Vpp
 from embeddedvpp.cli import execute
-from embeddedvpp.dataplane import Dataplane, MemoryPort, PathType, add_memory_interface, ip4
+from embeddedvpp.dataplane import (
+    Dataplane,
+    Feature,
+    MemoryPort,
+    PathType,
+    PortType,
+    VxlanTunnel,
+    add_memory_interface,
+    ip4,
+)
 from embeddedvpp.dataplane import Path as RoutePath
+from embeddedvpp.dataplane.l2_fib import L2FibEntry
 
 HERE = Path(__file__).parent
 
@@ -57,11 +67,30 @@ class Embedded:
             for host in (2, 3):
                 self.dataplane.add_neighbor(index, ip4(f"10.0.{number}.{host}"), cases.host_mac(number, host))
             self.ports[name] = port
+        if case.overlay:
+            self._overlay()
         for name, mtu in case.mtu.items():
-            self.dataplane.set_mtu(self.ports[name].interface.sw_if_index, [mtu, 0, 0, 0])
+            found = self.dataplane.interfaces.by_name[name if name == "loop0" else f"host-{name}"]
+            self.dataplane.set_mtu(found.sw_if_index, [mtu, 0, 0, 0])
         for prefix, route in case.routes.items():
             address, _, length = prefix.partition("/")
             self.dataplane.route_update(ip4(address), int(length), self._paths(route))
+
+    def _overlay(self) -> None:
+        """As ``packets.OVERLAY``."""
+        plane = self.dataplane
+        end = VxlanTunnel(ip4("10.0.2.1"), ip4("10.0.2.2"), cases.VNI, plane.fibs.get(0))
+        tunnel, loop = plane.graph.vxlan.add(end), plane.create_loopback(mac=cases.bvi_mac(1))
+        plane.bridges.add(1, features=Feature.FWD)
+        plane.bridges.join(loop, 1, PortType.BVI)
+        plane.bridges.join(tunnel, 1, shg=1)
+        domain = plane.bridges.get(1).index
+        plane.bridges.add_entry(L2FibEntry(domain, cases.bvi_mac(2), tunnel.sw_if_index, static=True))
+        plane.set_admin_state(loop.sw_if_index, up=True)
+        plane.add_address(loop.sw_if_index, ip4(cases.BVI), 24)
+        plane.add_neighbor(loop.sw_if_index, ip4("192.168.30.2"), cases.bvi_mac(2))
+        path = RoutePath(next_hop=ip4("192.168.30.2"), sw_if_index=loop.sw_if_index)
+        plane.route_update(ip4("30.0.0.0"), 8, [path])
 
     def _paths(self, route: Any) -> list[RoutePath]:
         if isinstance(route, str):

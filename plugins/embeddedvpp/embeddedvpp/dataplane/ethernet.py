@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import reasons
 from .graph import Packet
+from .ports import LoopbackPort
 from .sub_interfaces import is_priority_tagged, sub_interface
 from .trace_text import frame_text
 
@@ -41,8 +42,9 @@ class Ethernet:
             for frame in frames:
                 self._drop(interface, reasons.ETHERNET_DOWN, frame)
             return
-        counters.rx_packets += len(frames)
-        counters.rx_bytes += sum(map(len, frames))
+        if not isinstance(interface.port, LoopbackPort):  # VPP counts what a loopback sends itself as sent only
+            counters.rx_packets += len(frames)
+            counters.rx_bytes += sum(map(len, frames))
         if interface.l2 is not None:
             if interface.subs:
                 frames = self._not_of_subs(interface, frames)
@@ -127,10 +129,11 @@ class Ethernet:
     def _to_bridge(self, packet: Packet, interface: Interface, frame: bytearray) -> None:
         """Layer 3 sends out of an interface that is in a bridge domain, its BVI."""
         assert interface.l2 is not None
-        interface.counters.tx_packets += 1
-        interface.counters.tx_bytes += len(frame)
+        interface.counters.tx_packets += 2  # VPP counts at loopN-output and at loopN-tx
+        interface.counters.tx_bytes += 2 * len(frame)
         if self.graph.trace is not None:
-            self.graph.trace.visit(f"{interface.name}-output", f"{interface.name}\n{frame_text(frame)}")
+            text = f"{interface.name} flags 0x00000000\n{frame_text(frame)}"
+            self.graph.trace.visit(f"{interface.name}-output", text)
         packet.data, packet.ethernet, packet.rx, packet.from_bvi = frame, b"", interface, interface.l2.bvi
         self.graph.layer2.input.pending.append(packet)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .graph import Packet
     from .l2_fib import L2Fib
 
+_FLAGS = ("static", "age-not", "bvi", "filter", "learn-event", "learn-move")
 _NODES = {
     Feature.LEARN: "l2-learn",
     Feature.FWD: "l2-fwd",
@@ -47,11 +48,16 @@ def learn_trace(packet: Packet) -> str:
 
 
 def forward_trace(packet: Packet, fib: L2Fib) -> str:
-    """l2-fwd: the interface that the L2 FIB says, or -1."""
+    """l2-fwd: what the L2 FIB says, as VPP's word of it, interface, and flags; VPP's numbers of age are left out."""
     key = (_domain(packet), bytes(packet.data[:6]))
     entry = fib.entries.get(key)
-    found = entry.sw_if_index if entry is not None else -1
-    return f"l2-fwd:   {_ends(packet)} bd_index {key[0]} result {found}"
+    head = f"l2-fwd:   {_ends(packet)} bd_index {key[0]} result"
+    if entry is None:
+        return f"{head} [0x{2**64 - 1:x}, -1] {' '.join(_FLAGS)}"
+    values = (entry.static, entry.static, entry.bvi, entry.filter, False, False)
+    bits = sum(1 << place for place, value in enumerate(values) if value)
+    names = " ".join(name for name, value in zip(_FLAGS, values, strict=True) if value)
+    return f"{head} [0x{bits << 32 | entry.sw_if_index:x}, {entry.sw_if_index}] {names or 'none'}"
 
 
 def flood_trace(packet: Packet) -> str:

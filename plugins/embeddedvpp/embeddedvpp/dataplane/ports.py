@@ -40,6 +40,9 @@ class LoopbackPort:
 
     def send(self, frames: list[bytes]) -> int:
         """Back to the input of the same interface; if it is bridged, that is where its bridge domain floods to."""
+        counters = self.interface.counters
+        counters.tx_packets += len(frames)  # as VPP counts: at loopN-tx, and the graph at loopN-output
+        counters.tx_bytes += sum(map(len, frames))
         self.dataplane.graph.receive(self.interface, frames)
         return len(frames)
 

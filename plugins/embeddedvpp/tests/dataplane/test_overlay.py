@@ -126,8 +126,8 @@ def test_a_pod_reaches_a_pod_of_another_node_through_the_overlay():
     assert (tunnel.tx_packets, tunnel.tx_bytes) == (2, 2 * (60 + 36))
     assert (other.rx_packets, other.rx_bytes) == (1, 60)
     assert (two.bvi.counters.rx_packets, two.bvi.counters.rx_bytes) == (1, 46)
-    assert one.errors()[("vxlan4-encap", "encapsulated")] == 2
-    assert two.errors()[("vxlan4-input", "decapsulated")] == 1
+    assert one.errors()[("vxlan4-encap", "good packets encapsulated")] == 2
+    assert two.errors()[("vxlan4-input", "good packets decapsulated")] == 1
 
 
 def test_the_outer_headers_are_those_of_vxlan():
@@ -165,7 +165,7 @@ def test_an_unknown_mac_is_dropped_and_never_flooded():
     one.send("10.1.2.2")
     one.send("10.1.2.2")
     assert vxlan_frames(wire) == []
-    assert one.drops == [("l2-fwd", "flood")] * 2
+    assert one.drops == [("l2-fwd", "L2 forward misses")] * 2
     assert two.pod.sent == []
 
 
@@ -174,7 +174,7 @@ def test_broadcasts_do_not_enter_an_overlay_that_does_not_flood():
     one.plane.del_neighbor(one.bvi.sw_if_index, ip4("192.168.30.2"))
     one.send("10.1.2.2")  # the BVI asks for its peer
     assert wire == []
-    assert ("feature-bitmap-drop", "no_fwd") in one.drops
+    assert ("feature-bitmap-drop", "L2 feature forwarding disabled") in one.drops
 
 
 def test_with_flooding_the_bvi_finds_its_peer_by_arp():
@@ -210,7 +210,7 @@ def test_frames_never_go_from_tunnel_to_tunnel_of_the_same_group(shg, sent):
     outer[12:20] = outer[16:20] + outer[12:16]
     one.nic.inject(nic_mac(1) + nic_mac(2) + b"\x08\0" + bytes(outer))
     assert len(vxlan_frames(wire)) == 2 * sent
-    assert (("l2-output", "shg_drop") in one.drops) == (not sent)
+    assert (("l2-output", "L2 split horizon drops") in one.drops) == (not sent)
     assert three.pod.sent == []
 
 
@@ -238,10 +238,10 @@ def test_an_entry_of_a_dead_tunnel_drops_until_the_index_is_used_again():
     (one, _two), wire = cluster(2)
     one.plane.graph.vxlan.delete(one.tunnels[2])
     one.send("10.1.2.2")
-    assert one.drops[-1] == ("l2-output-bad-intf", "drop")
+    assert one.drops[-1] == ("l2-output-bad-intf", "L2 output to interface not in L2 mode or deleted")
     one.plane.graph.vxlan.add(one.tunnels[2])
     one.send("10.1.2.2")
-    assert one.drops[-1] == ("l2-output-bad-intf", "drop")  # it is in no bridge domain
+    assert one.drops[-1] == ("l2-output-bad-intf", "L2 output to interface not in L2 mode or deleted")
     one.plane.bridges.join(one.tunnels[2].interface, DOMAIN, shg=1)
     one.send("10.1.2.2")
     one.send("10.1.2.2")
@@ -251,11 +251,11 @@ def test_an_entry_of_a_dead_tunnel_drops_until_the_index_is_used_again():
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ({42: 0}, "bad_flags"),
-        ({42: 0x0C}, "bad_flags"),
-        ({48: 11}, "no_such_tunnel"),
-        ({49: 1}, "no_such_tunnel"),  # VPP compares the reserved byte, too
-        ({29: 77}, "no_such_tunnel"),
+        ({42: 0}, "packets with bad flags field in vxlan header"),
+        ({42: 0x0C}, "packets with bad flags field in vxlan header"),
+        ({48: 11}, "no such tunnel packets"),
+        ({49: 1}, "no such tunnel packets"),  # VPP compares the reserved byte, too
+        ({29: 77}, "no such tunnel packets"),
     ],
 )
 def test_what_is_for_no_tunnel_is_dropped_for_its_reason(damage, reason):
@@ -282,7 +282,7 @@ def test_the_port_answers_for_as_long_as_vpp_keeps_it():
     node.know(2)
     node.plane.graph.vxlan.delete(node.tunnels[2])
     flooded_from(node, 2, bvi_mac(2))
-    assert node.drops[-1] == ("vxlan4-input", "no_such_tunnel")
+    assert node.drops[-1] == ("vxlan4-input", "no such tunnel packets")
 
 
 def test_a_far_end_that_is_routed_into_its_own_tunnel_does_not_go_round():
@@ -322,7 +322,7 @@ def test_no_interface_that_is_in_a_bridge_domain_takes_packets_in_layer_3():
     node = Node(1)
     node.plane.bridges.join(node.pod.interface, DOMAIN)
     node.send("192.168.16.1")
-    assert node.drops == [("l2-fwd", "flood")]  # its MAC address is not the BVI's
+    assert node.drops == [("l2-fwd", "L2 forward misses")]  # its MAC address is not the BVI's
     node.plane.bridges.leave(node.pod.interface)
     node.send("192.168.16.1")
     assert node.drops[-1][0] == "ip4-udp-lookup"
@@ -409,7 +409,7 @@ def test_flooding_reaches_each_member_once_and_the_bvi():
     node.pod.inject(b"\xff" * 6 + pod_mac(1) + b"\x08\x06" + who)
     assert [len(port.sent) for port in others] == [1, 1, 0]
     assert ("host-x2-output", "interface is down") in node.drops
-    assert node.drops.count(("l2-fwd", "flood")) == 1  # the BVI's answer goes to nobody who is known
+    assert node.drops.count(("l2-fwd", "L2 forward misses")) == 1  # the BVI's answer goes to nobody who is known
     node.plane.bridges.set_features(DOMAIN, Feature.LEARN, on=True)
     node.pod.inject(b"\xff" * 6 + pod_mac(1) + b"\x08\x06" + who)
     (reply,) = node.pod.sent
@@ -431,9 +431,9 @@ def test_learning_follows_a_mac_address_that_moves_but_not_a_static_one():
     assert (1, mac) not in node.plane.bridges.fib.entries
     node.plane.bridges.add_entry(L2FibEntry(1, mac, ports[1].interface.sw_if_index, static=True))
     ports[0].inject(bvi_mac(9) + mac + b"\x88\xb5" + bytes(46))
-    assert node.drops[-1] == ("l2-learn", "mac_move_violate")
+    assert node.drops[-1] == ("l2-learn", "L2 mac move violations")
     node.plane.bridges.fib.add_filter(1, mac)
     ports[0].inject(bvi_mac(9) + mac + b"\x88\xb5" + bytes(46))
-    assert node.drops[-1] == ("l2-learn", "filter_drop")
+    assert node.drops[-1] == ("l2-learn", "L2 filter mac drops")
     ports[0].inject(mac + bvi_mac(8) + b"\x88\xb5" + bytes(46))
-    assert node.drops[-1] == ("l2-fwd", "filter_drop")
+    assert node.drops[-1] == ("l2-fwd", "Filter Mac Drop")

@@ -433,6 +433,8 @@ def test_a_loopback_sends_to_itself():
     rig.dataplane.add_neighbor(loop.sw_if_index, ip4("10.3.0.9"), loop.mac)
     rig.send(packet(destination="10.3.0.9"))  # goes round until its TTL ends
     assert rig.drops[-1] == ("ip4-rewrite", "time_expired")
+    counters = loop.counters
+    assert (counters.rx_packets, counters.ip4, counters.tx_packets) == (0, 63, 128)  # with the ARP request
 
 
 def test_features_run_in_their_order_before_the_end_of_their_arc(monkeypatch):

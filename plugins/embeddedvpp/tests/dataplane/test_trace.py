@@ -261,3 +261,11 @@ def test_tracing_changes_nothing(payloads, number):
     assert plain.out(1) == traced.out(1)
     assert plain.errors() == traced.errors()
     assert plain.drops == traced.drops
+
+
+def test_show_node_counters_is_show_errors():
+    rig = Rig()
+    rig.dataplane.set_mtu(2, [100, 0, 0, 0])
+    rig.send(packet(payload=bytes(200)))
+    assert cli(rig, "show node counters") == cli(rig, "show errors")
+    assert re.search(r"\b3 +ip4-frag +number of sent fragments +info", cli(rig, "show errors"))

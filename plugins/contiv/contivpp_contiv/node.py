@@ -139,7 +139,9 @@ class UplinkRenderer:
             return
         nic: NetworkInterface | None = view.get(NETWORK_INTERFACE.name, device)
         mac = ""
-        if nic is not None and nic.kind == AF_PACKET and _is_ipv4(address.partition("/")[0]):
+        # Its first packet must have the MAC that stays; before VPP has told its interfaces, the name tells the kind.
+        made_up = nic.kind == AF_PACKET if nic is not None else device.startswith("host-")
+        if made_up and _is_ipv4(address.partition("/")[0]):
             # VPP gives it another MAC at each start, and the other nodes' VPPs never ask again for one that they know.
             mac = names.uplink_mac(address)
         yield from self._main(key, device, address, settings.gateway or subnets.default_gateway, mac)

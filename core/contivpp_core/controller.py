@@ -118,7 +118,7 @@ class Controller:
         changes, flips = self._state.apply(batch.writes)
         if not changes and not flips:
             return self._state.revision
-        self._engine.note(changes)
+        self._engine.note(changes, flips)
         slice_end = loop.time() + SLICE_SECONDS
         for _ in self._engine.run():
             if loop.time() >= slice_end:

@@ -90,6 +90,10 @@ class _RecordingView:
         scope = None if namespaces is None else tuple(sorted(namespaces))
         return self._read(("select", table, scope, labels, fields))
 
+    def ready(self, table: str) -> bool:
+        self._check(table)
+        return bool(self._read(("ready", table)))
+
     def call(self, function: Callable[..., Any], *arguments: Hashable) -> Any:
         # What a memoised function may read depends on who calls it: the set is part of its identity.
         return self._read(("call", function, arguments, self._allowed))
@@ -148,9 +152,10 @@ class Engine:
     def complete(self, renderer: str) -> bool:
         """Tell whether every table that the renderer reads is ready."""
         declared = self.renderers[renderer]
-        return all(self._table_ready(table) for table in declared.reads | {declared.table})
+        return all(self.table_ready(table) for table in declared.reads | {declared.table})
 
-    def _table_ready(self, table: str) -> bool:
+    def table_ready(self, table: str) -> bool:
+        """Tell whether a table holds all that there is: a derived one, when all who derive it are complete."""
         rows = self.state.table(table)
         if not rows.table.derived:
             return rows.ready
@@ -179,8 +184,7 @@ class Engine:
         """Return the node of a read, making it if it is new."""
         node = self._nodes.get(identity)
         if node is None:
-            evaluate = {"get": self._get, "where": self._where, "select": self._select, "call": self._call}[identity[0]]
-            node = self._nodes[identity] = _Node(identity, evaluate)
+            node = self._nodes[identity] = _Node(identity, getattr(self, f"_{identity[0]}"))
             if identity[0] == "select":
                 for pair in identity[3].pairs() or (None,):
                     self._selects[identity[1]][pair].add(node)
@@ -250,6 +254,9 @@ class Engine:
             for key, record in self.state.table(table).select(namespaces, selector)
         )
 
+    def _ready(self, node: _Node) -> bool:
+        return self.table_ready(node.identity[1])
+
     def _call(self, node: _Node) -> Any:
         _, function, arguments, allowed = node.identity
         view = _RecordingView(self, allowed, getattr(function, "__name__", "function"))
@@ -270,9 +277,16 @@ class Engine:
                 current.doubt = True
                 pending.extend(current.readers)
 
-    def note(self, changes: Sequence[Change]) -> None:
-        """Take note of changes in the state: what read them is in doubt, what they drive will be rendered."""
+    def note(self, changes: Sequence[Change], flips: Sequence[str] = ()) -> None:
+        """Take note of what changed in the state: what read it is in doubt, what it drives will be rendered.
+
+        `flips` are tables that became ready, or no longer are; derived tables follow them.
+        """
         self._tick += 1
+        if flips:
+            for node in [node for identity, node in self._nodes.items() if identity[0] == "ready"]:
+                node.checked = -1
+                self._mark(node)
         for change in changes:
             for name in self._by_table[change.table]:
                 self._todo[name][change.key] = None

@@ -54,5 +54,12 @@ class View(Protocol):
     ) -> tuple[tuple[Any, ...], ...]:
         """Return (key, *fields) of the selected records, by key; only these fields count as read."""
 
+    def ready(self, table: str) -> bool:
+        """Tell whether the table holds all that there is.
+
+        Only for a renderer that must not guess: what it leaves out meanwhile stays in the dataplane as it is, but is
+        not made either.
+        """
+
     def call(self, function: Callable[..., Any], *arguments: Hashable) -> Any:
         """Return `function(view, *arguments)`, computed once for all readers; it must be pure."""

@@ -90,6 +90,8 @@ class Rules(Base):
             yield Thing(name=f"colours-{key}", value=view.call(colours, friend.team))
             yield Thing(name=f"scoped-{key}", value=view.select("Box", namespaces=[friend.team]))
             yield Thing(name=f"summary-{key}", value=view.get("Summary", friend.team))
+        if key == "c":  # one that must not guess
+            yield Thing(name="known", value=(view.ready("Box"), view.ready("Summary")))
 
 
 class Summaries(Base):
@@ -117,8 +119,8 @@ def engine(writes: Iterable[Write] = ()) -> Engine:
 
 
 def write(made: Engine, writes: Iterable[Write]) -> None:
-    changes, _ = made.state.apply(writes)
-    made.note(changes)
+    changes, flips = made.state.apply(writes)
+    made.note(changes, flips)
     for _ in made.run():
         pass
 
@@ -150,6 +152,7 @@ writes = st.lists(
         rules.map(lambda rule: Put("Rule", rule)),
         names.map(lambda name: Delete("Box", name)),
         names.map(lambda name: Delete("Rule", name)),
+        st.builds(Ready, st.sampled_from(("Box", "Rule")), st.booleans()),
     ),
     max_size=6,
 )
@@ -234,6 +237,18 @@ def test_completeness_follows_derived_tables() -> None:
     made.state.apply([Ready("Box")])
     assert made.complete("rules")
     assert made.complete("summaries")
+
+
+def test_who_asks_whether_a_table_is_complete_is_told_when_it_is() -> None:
+    made = engine([Put("Rule", Rule(name="c")), Put("Rule", Rule(name="a"))])
+    known = made.owners["test/thing/known"][Owner("rules", "c")]
+    assert known == Thing(name="known", value=(False, False))
+    runs(made, "rules")
+    write(made, [Ready("Box")])
+    assert made.owners["test/thing/known"][Owner("rules", "c")] == Thing(name="known", value=(True, True))
+    assert runs(made, "rules") == ["c"]  # nobody else asked
+    write(made, [Ready("Box", False)])
+    assert made.owners["test/thing/known"][Owner("rules", "c")] == known
 
 
 def test_what_a_renderer_may_not_do_is_refused() -> None:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import add, existing
+from tests.bench import add, crossing, existing
 from tests.bench.machine import machine
 from tests.bench.result import Broken, Measured, Run, Skipped
 
@@ -19,6 +19,8 @@ BENCHMARKS: dict[str, Callable[[int], list[Measured]]] = {
     "start": existing.executable_start,
     "forwarding": existing.forwarding,
     "probes": existing.probes,
+    "mesh": existing.mesh,
+    "crossing": crossing.crossing,
 }
 EXAMPLES = """examples:
   python -m tests.bench

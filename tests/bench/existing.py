@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 from tests.bench.machine import ROOT
 from tests.bench.result import Broken, Goal, Measured, Skipped
 
-__all__ = ["executable_start", "forwarding", "probes"]
+__all__ = ["executable_start", "forwarding", "mesh", "probes"]
 
 SECONDS = 2.0
 ROUNDS = 3
@@ -38,11 +39,11 @@ def load(path: str) -> ModuleType:
     return module
 
 
-def _output_of(path: str, *arguments: str) -> Any:
+def _output_of(path: str, *arguments: str, prefix: tuple[str, ...] = ()) -> Any:
     """Run a benchmark that prints JSON, as a process of its own."""
     if not (ROOT / path).exists():
         raise Skipped(f"{path} is not there")
-    command = [sys.executable, str(ROOT / path), *arguments]
+    command = [*prefix, sys.executable, str(ROOT / path), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=300)
     if done.returncode:
         raise Broken(f"{' '.join(command)} failed; its message is above")
@@ -143,3 +144,18 @@ def loopback_connections(number: int) -> float:
                 peer.sendall(peer.recv(64))
                 client.recv(64)
         return number / (time.perf_counter() - begin)
+
+
+def mesh(runs: int) -> list[Measured]:
+    """A node that joins a mesh of 500, and the change of one node's address there."""
+    if os.geteuid() != 0:
+        raise Skipped("needs root for a network namespace")
+    found = _output_of("plugins/contiv/tests/bench_mesh.py", "500", prefix=("unshare", "--net"))
+    vpp = f"{found['vpp']} VPP"
+    join, change = Goal(1.0, absolute=True), Goal(20, absolute=True)
+    return [
+        Measured("mesh", f"a node joins 499 others, {vpp}", "s", found["join_s"], goal=join, details=found),
+        Measured("mesh", f"one address changes, p50, {vpp}", "ms", found["change_p50_ms"], goal=change),
+        Measured("mesh", "memory of the agent for it", "MiB", found["agent_mib"]),
+        Measured("mesh", f"memory of the {vpp} for it", "MiB", found["vpp_mib"]),
+    ]

@@ -18,7 +18,7 @@ from typing import Any
 from contivpp_core.engine import Engine
 from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Renderer
-from contivpp_core.state import Put, State, Write
+from contivpp_core.state import Put, Ready, State, Write
 
 __all__ = ["Output", "check_renderers", "rendered"]
 
@@ -47,7 +47,9 @@ def check_renderers(tables: Sequence[AnyTable], renderers: Renderers, batches: S
     for batch in batches:
         _write(engine, batch)
     output = _output(engine)
-    rows = [Put(t.table.name, record) for t in state.tables() if not t.table.derived for record in t.records()]
+    observed = [t for t in state.tables() if not t.table.derived]
+    rows: list[Write] = [Put(t.table.name, record) for t in observed for record in t.records()]
+    rows += [Ready(t.table.name) for t in observed if t.ready]
     _same("incremental output equals output from scratch", output, rendered(tables, renderers, [rows]))
     random.Random(len(rows)).shuffle(rows)
     one_by_one = rendered(tables, renderers, [[row] for row in rows])
@@ -59,8 +61,8 @@ def check_renderers(tables: Sequence[AnyTable], renderers: Renderers, batches: S
 
 
 def _write(engine: Engine, batch: Iterable[Write]) -> None:
-    changes, _ = engine.state.apply(batch)
-    engine.note(changes)
+    changes, flips = engine.state.apply(batch)
+    engine.note(changes, flips)
     for _ in engine.run():
         pass
 

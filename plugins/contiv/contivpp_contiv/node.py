@@ -126,11 +126,13 @@ class UplinkRenderer:
     def render(self, view: View, key: str) -> Iterable[Item | Record]:
         """Return the NIC with its address, gateway and MTU, and the other interfaces that the operator names."""
         subnets: NodeSubnets | None = view.get(NODE_SUBNETS.name, key)
-        if subnets is None:
-            return
+        if subnets is None or not view.ready(NODE_SETTINGS.name):
+            return  # a guess would give VPP an address that is perhaps another's, and tell it to everybody
         settings: NodeSettings = view.get(NODE_SETTINGS.name, key) or NodeSettings(name=key)
         others = [each for each in settings.other_interfaces if each.name]
         device = settings.main_interface.name or self._config.main_interface
+        if not device and not view.ready(NETWORK_INTERFACE.name):
+            return
         device = device or view.call(_first_nic, tuple(sorted(each.name for each in others)))
         address = settings.main_interface.address or subnets.node_address
         if not address:

@@ -150,7 +150,8 @@ class Registry:
                 await changed.wait()
                 changed.clear()
                 own: ClusterNode | None = self._agent.state.get(OWN_NODE.name, self._agent.node_name)
-                if own is not None and encode_node(own) != self._published:
+                known = self._agent.engine.table_ready(OWN_NODE.name)
+                if known and own is not None and encode_node(own) != self._published:
                     await self._put(store, own)
         finally:
             unlisten()

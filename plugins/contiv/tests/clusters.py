@@ -21,7 +21,7 @@ from contivpp_core.kubernetes import TABLES as KUBERNETES_TABLES
 from contivpp_core.node import CLUSTER_NODE, NODE_CONFIG, ClusterNode, NodeConfig
 from contivpp_core.node import TABLES as NODE_TABLES
 from contivpp_core.renderers import Renderer
-from contivpp_core.state import Put, Write
+from contivpp_core.state import Put, Ready, Write
 from contivpp_core.testing.laws import rendered
 from contivpp_ipam.config import IpamConfig
 from contivpp_ipam.plugin import ClusterSubnetsRenderer, SubnetsRenderer
@@ -67,7 +67,8 @@ class Outcome:
     """What the renderers gave."""
 
     def __init__(self, writes: Iterable[Write], ipam: dict[str, Any] | None = None, **settings: Any) -> None:
-        owners, self.derived = rendered(ALL_TABLES, lambda: renderers(ipam, **settings), [list(writes)])
+        ready = [Ready(table.name) for table in ALL_TABLES if not table.derived]
+        owners, self.derived = rendered(ALL_TABLES, lambda: renderers(ipam, **settings), [[*ready, *writes]])
         self.items = {key: next(iter(values.values())) for key, values in owners.items()}
         self.owners = owners
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contivpp_core.kubernetes import NODE_SETTINGS, NodeSettings
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim
-from contivpp_core.state import Delete, Put, Write
+from contivpp_core.state import Delete, Put, Ready, Write
 from contivpp_core.testing.laws import check_renderers
 from contivpp_vpp.items import BridgeMember, L2FibEntry, Path
 
@@ -30,6 +30,7 @@ writes = st.one_of(
     claims.map(lambda record: Put(NODE_CLAIM.name, record)),
     st.sampled_from(("1", "2", "3")).map(lambda key: Delete(NODE_CLAIM.name, key)),
     st.just(Delete(NODE_CONFIG.name, OWN)),
+    st.booleans().map(lambda ready: Ready(NODE_SETTINGS.name, ready)),
 )
 
 

@@ -17,7 +17,7 @@ from contivpp_core.node import (
     HostRoute,
     NetworkInterface,
 )
-from contivpp_core.state import Put
+from contivpp_core.state import Put, Ready
 from contivpp_vpp.items import Path, Route
 
 from .clusters import OWN, Outcome, own
@@ -170,3 +170,12 @@ def test_pods_get_what_the_underlay_carries_less_the_encapsulation() -> None:
     assert ContivConfig.model_validate({"mtu": 1300}).pod_mtu == 1300
     with pytest.raises(ValidationError, match="mtu 1460 is more than the 1450 bytes"):
         ContivConfig.model_validate({"mtu": 1460})
+
+
+def test_before_the_operators_settings_are_known_nothing_is_guessed() -> None:
+    for table in (NODE_SETTINGS, NETWORK_INTERFACE):
+        found = Outcome([own(), Ready(table.name, False)])
+        assert not found.derived["Uplink"]
+        assert not any("192.168.16" in key for key in found.items)
+    named = Outcome([own(), Ready(NETWORK_INTERFACE.name, False)], mainInterface="Gig0")
+    assert named.derived["Uplink"]

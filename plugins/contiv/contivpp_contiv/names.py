@@ -94,8 +94,8 @@ def host_interface_mac(node_id: int) -> str:
 
 
 def uplink_mac(address: str) -> str:
-    """Return the MAC of an uplink without one of its own: 12:2d, then its IPv4 address."""
-    return ":".join(f"{byte:02x}" for byte in (0x12, 0x2D, *ipaddress.IPv4Interface(address).ip.packed))
+    """Return the MAC of an uplink without one of its own: 12:2d, then the IPv4 address that the node's ID gives it."""
+    return ":".join(f"{byte:02x}" for byte in (0x12, 0x2D, *ipaddress.IPv4Address(address).packed))
 
 
 def _node_mac(first: int, second: int, node_id: int) -> str:

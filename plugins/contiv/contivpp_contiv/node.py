@@ -143,9 +143,10 @@ class UplinkRenderer:
         mac = ""
         # Its first packet must have the MAC that stays; before VPP has told its interfaces, the name tells the kind.
         made_up = nic.kind == AF_PACKET if nic is not None else device.startswith("host-")
-        if made_up and _is_ipv4(address.partition("/")[0]):
-            # VPP gives it another MAC at each start, and the other nodes' VPPs never ask again for one that they know.
-            mac = names.uplink_mac(address)
+        identity = (subnets.node_address or address).partition("/")[0]  # it stays when the node gets another address
+        if made_up and _is_ipv4(identity):
+            # VPP gives it another MAC at each start, and the other nodes would go on sending to the one they know.
+            mac = names.uplink_mac(identity)
         yield from self._main(key, device, address, settings.gateway or subnets.default_gateway, mac)
         for other in others:
             yield from _nic(other.name, f"nic-{other.name}", other.address)

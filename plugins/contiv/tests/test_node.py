@@ -68,10 +68,10 @@ def test_two_vrfs_without_the_overlay_leave_other_nodes_to_the_main_one() -> Non
     [
         ("dpdk", "", set()),
         ("af-packet", "", {"uplink 12:2d:c0:a8:10:03"}),
-        ("af-packet", "10.20.30.40/24", {"uplink 12:2d:0a:14:1e:28"}),
+        ("af-packet", "10.20.30.40/24", {"uplink 12:2d:c0:a8:10:03"}),  # another address: nobody need learn anew
     ],
 )
-def test_an_uplink_without_a_mac_of_its_own_gets_one_that_goes_with_its_address(
+def test_an_uplink_without_a_mac_of_its_own_gets_one_that_goes_with_its_node(
     kind: str, address: str, macs: set[str]
 ) -> None:
     record = NetworkInterface(name="host-eth1", kind=kind, index=1)

@@ -412,3 +412,38 @@ async def test_routes_that_change_places_between_two_ports_made_again_do_not_wai
         await scheduler.settled()
         assert {status.state for status in scheduler.items()} == {"applied"}
     assert world.violations == []
+
+
+@simulated
+async def test_a_failure_with_what_has_gone_does_not_delay_what_comes_instead() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    port, vrf = FakePort(name="p"), FakeVrf(port="p", vrf=7)
+    world.chooser = lambda verb, key: "fail" if (verb, key) == ("create", vrf.key) else ""
+    want(scheduler, port, vrf)
+    await asyncio.sleep(100)  # by now the next try is far away
+    assert state(scheduler, vrf.key)[0] == "failed"
+    loop = asyncio.get_running_loop()
+    scheduler.submit([port.key], {})
+    await scheduler.settled()
+    assert state(scheduler, vrf.key)[0] == "pending"
+    world.chooser = lambda verb, key: ""
+    want(scheduler, port)
+    begin = loop.time()
+    await scheduler.settled()
+    assert state(scheduler, vrf.key) == ("applied", "")
+    assert loop.time() - begin < 1
+
+
+@simulated
+async def test_an_operation_that_has_to_wait_for_its_next_try_is_shown_as_failed() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    port, vrf = FakePort(name="p"), FakeVrf(port="p", vrf=7)
+    world.fail("create fake/vrf/p", times=3)
+    want(scheduler, port, vrf)
+    await asyncio.sleep(0.1)
+    scheduler.touch_all()
+    assert state(scheduler, vrf.key)[0] == "failed"
+    await asyncio.sleep(60)
+    assert state(scheduler, vrf.key) == ("applied", "")

@@ -270,12 +270,23 @@ class Scheduler:
             self._mark(node, ItemState.UNKNOWN, "an answer was lost; it will be read back")
             self._resync.soon(node.descriptor.kind)
         elif node.refused or (node.due is not None and node.due > self._now()):
-            pass  # a failed operation: not before its time, or before a change
+            self._put_off(node)
         else:
             self._begin(node, decision)
 
+    def _put_off(self, node: Node) -> None:
+        """A failed operation is not tried before its time, or before what it needs has gone and come again."""
+        if node.state not in (ItemState.FAILED, ItemState.CONFLICT):
+            self._mark(node, ItemState.FAILED, node.error)
+        if node.desired is not None:
+            node.waits = tuple(key for need in node.descriptor.dependencies(node.desired) for key in need.keys)
+            for wake in node.waits:
+                self._waiting[wake].add(node.key)
+
     def _wait(self, node: Node, wait: Wait) -> None:
         self._mark(node, wait.state, wait.reason)
+        if node.actual is None and wait.wakes:
+            self.relent(node)  # what it waits for will be another one: a failure with the former one says nothing
         node.waits = wait.wakes
         for wake in wait.wakes:
             self._waiting[wake].add(node.key)

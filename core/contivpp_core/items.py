@@ -59,18 +59,25 @@ class Dependency(msgspec.Struct, frozen=True):
     `keys`: one of these item keys (or keys that an item provides) must be applied. With `value`, the applied item must
     equal it: the dependant is taken down before that item changes. `bound`: the dependant lives inside the item, as an
     address in an interface: it vanishes with it, without a message. With `fact`, a record (table, key) must exist
-    instead, for example a network namespace.
+    instead, for example a network namespace. With `as_wanted`, it is not enough that the object is there (a new
+    interface has some MAC): it must be as it is wanted before the dependant is made.
     """
 
     keys: tuple[str, ...] = ()
     value: Item | None = None
     bound: bool = False
     fact: tuple[str, str] | None = None
+    as_wanted: bool = False
 
     @classmethod
     def on(cls, key: str) -> Dependency:
         """Depend on one key."""
         return cls((key,))
+
+    @classmethod
+    def on_applied(cls, key: str) -> Dependency:
+        """Depend on one key, and on its object being as wanted."""
+        return cls((key,), as_wanted=True)
 
     @classmethod
     def inside(cls, key: str) -> Dependency:

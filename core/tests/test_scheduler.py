@@ -12,7 +12,7 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.errors import ContivError, RequestError
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Outcome, Owner
 from contivpp_core.scheduler import ItemRefused, Scheduler
-from contivpp_core.testing.dataplane import FakeDataplane, FakeLink, FakePort, FakeRoute, FakeVrf, Refused
+from contivpp_core.testing.dataplane import FakeDataplane, FakeFilter, FakeLink, FakePort, FakeRoute, FakeVrf, Refused
 
 ME, YOU = Owner("a", "me"), Owner("b", "you")
 
@@ -447,3 +447,23 @@ async def test_an_operation_that_has_to_wait_for_its_next_try_is_shown_as_failed
     assert state(scheduler, vrf.key)[0] == "failed"
     await asyncio.sleep(60)
     assert state(scheduler, vrf.key) == ("applied", "")
+
+
+@simulated
+async def test_a_link_waits_until_what_it_requires_is_as_wanted_and_not_only_there() -> None:
+    world = FakeDataplane()
+    index = world.add_port(FakePort(name="p"))
+    world.set_facet(index, "filter", 1)  # what a new interface has by itself, or is left of a former life
+    wanted = FakeFilter(port="p", rules=2)
+    scheduler = scheduler_of(world)
+    want(scheduler, FakePort(name="p"), wanted, FakeLink(port="p", requires=(wanted.key,)))
+    world.chooser = lambda verb, key: "fail" if verb == "update" else ""
+    await scheduler.domain_up("fake", "1")
+    await scheduler.settled()
+    assert "fake/link/p" not in world.dump()
+    world.chooser = lambda verb, key: ""
+    scheduler.relent(scheduler.graph.nodes[wanted.key])
+    scheduler.touch_all()
+    await scheduler.settled()
+    assert world.dump()["fake/filter/p"] == wanted
+    assert state(scheduler, "fake/link/p") == ("applied", "")

@@ -143,7 +143,14 @@ class Decider:
             return False
         if dependency.value is not None and provider.actual.item != dependency.value:
             return False
+        if dependency.as_wanted and not self._as_wanted(provider):
+            return False
         return not self.leaving(provider)
+
+    def _as_wanted(self, node: Node) -> bool:
+        """Tell whether an object is as it is to be; one that nobody wants says nothing of how."""
+        assert node.actual is not None
+        return node.desired is None or node.descriptor.equal(node.desired, node.actual.item)
 
     # --- changing
 

@@ -353,7 +353,7 @@ class _Link(_Facet):
         return wanted.port == found.port  # what it requires is between the scheduler and the plugins
 
     def dependencies(self, item: FakeLink) -> Iterable[Dependency]:
-        return (Dependency.inside(f"fake/if/{item.port}"), *map(Dependency.on, item.requires))
+        return (Dependency.inside(f"fake/if/{item.port}"), *map(Dependency.on_applied, item.requires))
 
 
 class _Route(_Fake):

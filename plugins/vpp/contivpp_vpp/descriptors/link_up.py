@@ -33,7 +33,7 @@ class LinkUpDescriptor(FacetDescriptor[LinkUp]):
     def dependencies(self, item: LinkUp) -> Iterable[Dependency]:
         yield Dependency.inside(interface_key(item.interface))
         for key in item.requires:
-            yield Dependency.on(key)
+            yield Dependency.on_applied(key)
 
     def merge(self, parts: Sequence[tuple[Owner, LinkUp]]) -> LinkUp:
         interface = parts[0][1].interface

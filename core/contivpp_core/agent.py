@@ -30,6 +30,7 @@ from contivpp_core.controller import Controller, WriteReport
 from contivpp_core.engine import Engine
 from contivpp_core.errors import ConfigError, ContivError, PluginError
 from contivpp_core.events import AgentStarted, AgentStopping, ItemFailed, ItemRecovered, ResyncDone
+from contivpp_core.faults import FAULT
 from contivpp_core.hooks import Hooks
 from contivpp_core.journal import Journal
 from contivpp_core.kubernetes import TABLES as KUBERNETES_TABLES
@@ -46,7 +47,7 @@ __all__ = ["CORE_TABLES", "Agent", "Condition"]
 
 log = logging.getLogger(__name__)
 
-CORE_TABLES: tuple[AnyTable, ...] = (*KUBERNETES_TABLES, *NODE_TABLES)
+CORE_TABLES: tuple[AnyTable, ...] = (*KUBERNETES_TABLES, *NODE_TABLES, FAULT)
 """The tables that every agent has; plugins declare further ones."""
 
 START_SECONDS = 60.0

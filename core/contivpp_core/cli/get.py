@@ -49,12 +49,26 @@ def _pods(client: Client, arguments: argparse.Namespace) -> View:
 
 
 def _nodes(client: Client, arguments: argparse.Namespace) -> View:
-    records = client.get("v1", "tables", "ClusterNode")["records"]
+    faults = {each["subject"]: each["reason"] for each in client.get("v1", "tables", "Fault")["records"]}
+    records = [
+        {**record, "fault": faults.get(f"node {record['name']}", "")}
+        for record in client.get("v1", "tables", "ClusterNode")["records"]
+    ]
     rows = [
-        [record["name"], record["node_id"], *(", ".join(record[f]) for f in ("vpp_addresses", "management_addresses"))]
+        [
+            record["name"],
+            record["node_id"],
+            *(", ".join(record[f]) for f in ("vpp_addresses", "management_addresses")),
+            record["fault"],
+        ]
         for record in sorted(records, key=lambda record: (record["node_id"], record["name"]))
     ]
-    return records, ["name", "id", "vpp addresses", "management addresses"], rows
+    return records, ["name", "id", "vpp addresses", "management addresses", "fault"], rows
+
+
+def _faults(client: Client, arguments: argparse.Namespace) -> View:
+    records = client.get("v1", "tables", "Fault")["records"]
+    return records, ["subject", "reason"], [[record["subject"], record["reason"]] for record in records]
 
 
 def _items(client: Client, arguments: argparse.Namespace, kinds: Sequence[str] = ()) -> View:
@@ -119,6 +133,7 @@ def _status(client: Client, arguments: argparse.Namespace) -> View:
 _NOUNS: dict[str, tuple[str, Callable[[Client, argparse.Namespace], View]]] = {
     "pods": ("the pods on this node, and how each stands", _pods),
     "nodes": ("the nodes of the cluster, as each has published itself", _nodes),
+    "faults": ("what of the configuration cannot work, and why", _faults),
     "interfaces": ("VPP's interfaces for pods and node", _interfaces),
     "items": ("what the dataplanes are to hold, and how each item stands", _items),
     "tables": ("the agent's tables, or the records of one", _tables),
@@ -156,6 +171,7 @@ GET = Command(
         ("contivpp get nodes", "the nodes of the cluster: ID and addresses"),
         ("contivpp get items --state failed -o wide", "what could not be applied, for whom, and why"),
         ("contivpp get tables Pod -o json", "every record of the table Pod"),
+        ("contivpp get faults", "what cannot work, for example two nodes with one address"),
         ("contivpp get status", "readiness, condition by condition"),
     ),
 )

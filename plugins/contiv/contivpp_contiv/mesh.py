@@ -17,7 +17,8 @@ from collections.abc import Iterable
 
 from contivpp_contiv import names
 from contivpp_contiv.config import ContivConfig
-from contivpp_contiv.records import FAULT, PEER, UPLINK, Fault, Peer, Uplink
+from contivpp_contiv.records import PEER, UPLINK, Peer, Uplink
+from contivpp_core.faults import FAULT, Fault
 from contivpp_core.items import Item
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, NODE_SUBNETS, ClusterNode, NodeConfig, NodeSubnets
 from contivpp_core.records import Record

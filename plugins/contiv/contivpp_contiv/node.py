@@ -13,7 +13,8 @@ from collections.abc import Iterable
 
 from contivpp_contiv import names
 from contivpp_contiv.config import ContivConfig
-from contivpp_contiv.records import FAULT, HOST_LINK, OWN_NODE, UPLINK, Fault, HostLink, Uplink
+from contivpp_contiv.records import HOST_LINK, OWN_NODE, UPLINK, HostLink, Uplink
+from contivpp_core.faults import FAULT, Fault
 from contivpp_core.items import Item
 from contivpp_core.kubernetes import NODE, NODE_SETTINGS, Node, NodeSettings
 from contivpp_core.namespaces import HOST

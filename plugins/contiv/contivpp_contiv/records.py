@@ -17,7 +17,6 @@ from contivpp_core.node import ClusterNode
 from contivpp_core.records import AnyTable, Record, Table
 
 __all__ = [
-    "FAULT",
     "HOST_LINK",
     "LOCAL_POD",
     "OWN_NODE",
@@ -25,7 +24,6 @@ __all__ = [
     "POD_INTERFACE",
     "TABLES",
     "UPLINK",
-    "Fault",
     "HostLink",
     "LocalPod",
     "Peer",
@@ -121,23 +119,12 @@ class Peer(Record, frozen=True, kw_only=True):
     management_addresses: tuple[str, ...] = ()
 
 
-class Fault(Record, frozen=True, kw_only=True):
-    """Something of the cluster's or the host's configuration that cannot work, and why; all else goes on.
-
-    `subject` says what it is about: `node NAME`, `route DESTINATION`, `address ADDRESS`, `uplink`.
-    """
-
-    subject: str
-    reason: str
-
-
 HOST_LINK = Table("HostLink", HostLink, key=lambda record: record.name)
 UPLINK = Table("Uplink", Uplink, key=lambda record: record.name, derived=True)
 PEER = Table("Peer", Peer, key=lambda record: record.name, derived=True)
 OWN_NODE = Table("OwnNode", ClusterNode, key=lambda record: record.name, derived=True)
 """This node as it is to be published."""
-FAULT = Table("Fault", Fault, key=lambda record: record.subject, derived=True)
-TABLES: tuple[AnyTable, ...] = (LOCAL_POD, POD_INTERFACE, HOST_LINK, UPLINK, PEER, OWN_NODE, FAULT)
+TABLES: tuple[AnyTable, ...] = (LOCAL_POD, POD_INTERFACE, HOST_LINK, UPLINK, PEER, OWN_NODE)
 """The tables of this plugin."""
 
 ENCODER = msgspec.json.Encoder()

@@ -14,23 +14,26 @@ import logging
 import random
 from collections.abc import Callable
 
+import msgspec
+
 from contivpp_contiv.config import ContivConfig
-from contivpp_contiv.records import FAULT, HOST_LINK, OWN_NODE, Fault, HostLink
+from contivpp_contiv.records import HOST_LINK, OWN_NODE, HostLink
 from contivpp_core.agent import Agent
 from contivpp_core.cluster import HasStore, encode_node, node_key
 from contivpp_core.errors import ContivError
-from contivpp_core.kubernetes import NODE, NODE_SETTINGS
+from contivpp_core.faults import FAULT, Fault
+from contivpp_core.kubernetes import NODE, NODE_SETTINGS, NodeSettings
 from contivpp_core.kvstore import KVStore, KVStoreError
 from contivpp_core.ledger import LedgerWrite
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim, NodeConfig
-from contivpp_core.state import Put, Ready
+from contivpp_core.state import Put, Ready, Write
 
 __all__ = ["Registry"]
 
 log = logging.getLogger(__name__)
 
 SPACE = "contiv.node"
-NODE_ID, LINK_KIND = "id", "host-link"
+NODE_ID, LINK_KIND, SETTINGS = "id", "host-link", "settings"
 _OF_OTHERS = (NODE.name, NODE_SETTINGS.name, CLUSTER_NODE.name, NODE_CLAIM.name)
 """Tables that another plugin fills; where none does, they are complete as they are."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 10.0
@@ -47,6 +50,7 @@ class Registry:
         self._unlisten: Callable[[], None] = lambda: None
         self._told: dict[str, str] = {}  # faults that were logged
         self._published: bytes | None = None
+        self._remembered: bytes | None = None
 
     # --- life
 
@@ -57,6 +61,7 @@ class Registry:
         await self._agent.controller.write("nobody tells", [Ready(table) for table in unsourced])
         store, stored = self._store(), ledger.get(SPACE, NODE_ID)
         alone = 1 if store is None else None  # nobody could give another
+        await self._recall()
         await self._become(self._config.node_id or (int(stored) if stored else alone))
         if kind := ledger.get(SPACE, LINK_KIND):
             await self._link(kind.decode())
@@ -91,11 +96,28 @@ class Registry:
         self._agent.set_condition("contiv node ID", node_id is not None, "the cluster's store has not given one yet")
         await self._agent.controller.write("node ID", [*writes, Ready(NODE_CONFIG.name)])
 
+    async def _recall(self) -> None:
+        """Take the operator's settings as they were known last: who starts without its store goes on as it was."""
+        table = self._agent.state.table(NODE_SETTINGS.name)
+        self._remembered = self._agent.ledger.get(SPACE, SETTINGS)
+        if self._remembered is not None and not table.ready:
+            settings = msgspec.json.decode(self._remembered, type=NodeSettings)
+            writes: list[Write] = [Put(NODE_SETTINGS.name, settings), Ready(NODE_SETTINGS.name)]
+            await self._agent.controller.write("settings of the ledger", writes)
+
+    async def _remember(self) -> None:
+        name, table = self._agent.node_name, self._agent.state.table(NODE_SETTINGS.name)
+        value = msgspec.json.encode(table.get(name) or NodeSettings(name=name))
+        if table.ready and value != self._remembered:
+            await self._agent.ledger.commit(LedgerWrite(SPACE, SETTINGS, value))
+            self._remembered = value
+
     async def _follow(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             self._tell_faults()
+            await self._remember()
             await self._claimed()
 
     async def _claimed(self) -> None:

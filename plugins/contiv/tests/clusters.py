@@ -17,6 +17,7 @@ from contivpp_contiv.node import (
     UplinkRenderer,
 )
 from contivpp_contiv.records import TABLES
+from contivpp_core.faults import FAULT
 from contivpp_core.kubernetes import TABLES as KUBERNETES_TABLES
 from contivpp_core.node import CLUSTER_NODE, NODE_CONFIG, ClusterNode, NodeConfig
 from contivpp_core.node import TABLES as NODE_TABLES
@@ -27,7 +28,7 @@ from contivpp_ipam.config import IpamConfig
 from contivpp_ipam.plugin import ClusterSubnetsRenderer, SubnetsRenderer
 
 OWN = "n1"
-ALL_TABLES = (*KUBERNETES_TABLES, *NODE_TABLES, *TABLES)
+ALL_TABLES = (*KUBERNETES_TABLES, *NODE_TABLES, FAULT, *TABLES)
 
 
 def renderers(ipam: dict[str, Any] | None = None, **settings: Any) -> list[Renderer]:

@@ -86,9 +86,9 @@ async def test_nodes_are_shown(tmp_path: Path) -> None:
         await plugin.caught_up(await plugin.store.put(node_key("node2"), encode_node(second)))
         lines = (await printed(tmp_path, "get", "nodes")).splitlines()
         assert [line.split() for line in lines] == [
-            ["NAME", "ID", "VPP", "ADDRESSES", "MANAGEMENT", "ADDRESSES"],
-            ["node2", "2", "192.168.16.2/24,", "192.168.30.2/24", "10.200.0.2"],
-            ["node10", "10", "-", "-"],
+            ["NAME", "ID", "VPP", "ADDRESSES", "MANAGEMENT", "ADDRESSES", "FAULT"],
+            ["node2", "2", "192.168.16.2/24,", "192.168.30.2/24", "10.200.0.2", "-"],
+            ["node10", "10", "-", "-", "-"],
         ]
         records = json.loads(await printed(tmp_path, "get", "nodes", "-o", "json"))
         assert {record["name"]: record["vpp_addresses"] for record in records} == {

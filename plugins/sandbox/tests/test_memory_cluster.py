@@ -254,6 +254,26 @@ def test_without_the_store_the_network_goes_on_and_changes_come_later():
     on_cluster(test)
 
 
+def test_an_agent_that_starts_without_the_store_changes_nothing():
+    async def test(rig):
+        spec = {"mainVPPInterface": {"ip": "192.168.16.77/24"}, "gateway": "192.168.16.254"}
+        await rig.apply([{"kind": "NodeConfig", "metadata": {"name": "n1"}, "spec": spec}])
+        assert await rig.settle(60) == []
+        rig.api.store.outage(True)
+        await rig.restart("agent", "n1", kill=True)
+        await rig.advance(100)
+        assert await all_pairs(rig, ["x/a1", "x/a2", "x/a3"]) == []
+        rig.api.store.outage(False)
+        assert await rig.settle(60) == []
+        counters = rig.nodes["n1"].running().scheduler.counters
+        # VPP has tunnels up by itself, so nobody can tell whether an agent set them up before.
+        assert counters.created.keys() <= {"vpp/link-up"}
+        assert (dict(counters.updated), dict(counters.deleted)) == ({}, {})
+        assert await all_pairs(rig, ["x/a1", "x/a2", "x/a3"]) == []
+
+    on_cluster(test)
+
+
 def test_a_killed_agent_publishes_nothing_more():
     async def test(rig):
         await rig.nodes["n2"].stop_agent(kill=True)

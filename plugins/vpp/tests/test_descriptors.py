@@ -163,6 +163,18 @@ async def test_an_interface_that_has_an_address_does_not_move(backend: str) -> N
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+async def test_an_address_that_the_interface_has_already_serves(backend: str) -> None:
+    async with a_bench(backend) as bench:
+        for each in (A, B, Address(interface="a", address="10.1.1.1/24")):
+            await bench.create(each)
+        await bench.create(Address(interface="a", address="10.1.1.1/24"))  # a former agent gave it
+        with pytest.raises(VppError) as refusal:
+            await bench.create(Address(interface="b", address="10.1.1.1/24"))
+        assert refusal.value.retval == -105
+        assert set(await bench.dump("vpp/address")) == {"vpp/address/a/10.1.1.1/24"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 async def test_a_route_over_a_dead_interface_is_found_without_an_item(backend: str) -> None:
     async with a_bench(backend) as bench:
         route = Route(prefix="10.2.0.0/16", paths=(Path(interface="a", next_hop=VIA),))

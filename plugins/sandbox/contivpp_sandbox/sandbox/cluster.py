@@ -13,7 +13,7 @@ from typing import Any
 
 from contivpp_core.cluster import claim_value, id_key, node_key
 from contivpp_core.kvstore import DeleteKey, PutKey
-from contivpp_sandbox.objects import NAMESPACED, put_write
+from contivpp_sandbox.objects import NAMESPACED, record_of
 from contivpp_sandbox.rigs.base import KubernetesObject, ObjectReference
 from contivpp_sandbox.rigs.layout import node_object
 from contivpp_sandbox.sandbox.directory import Directory
@@ -175,7 +175,7 @@ class Cluster:
     def check(self, objects: Iterable[KubernetesObject]) -> None:
         """Raise an error if an object cannot be taken."""
         for found in objects:
-            put_write(found)
+            record_of(found)
 
     async def apply(self, objects: Sequence[KubernetesObject]) -> None:
         """Create or change objects; nodes that are not there join, and new pods are connected, all at once."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from contivpp_core.errors import ConfigError, ContivError
-from contivpp_sandbox.objects import put_write
+from contivpp_sandbox.objects import record_of
 
 __all__ = ["Scheduler", "read_manifests"]
 
@@ -115,5 +115,5 @@ def _checked(found: Any, scheduler: Scheduler) -> dict[str, Any]:
             raise ContivError("spec.hostNetwork: pods in the node's own network are not served yet: leave it out")
     if result.get("kind") == "NodeConfig":
         scheduler.known("metadata.name", result["metadata"].get("name"))
-    put_write(result)
+    record_of(result)
     return result

@@ -10,7 +10,7 @@ from typing import Any
 from contivpp_core.errors import ContivError
 from contivpp_core.kubernetes import Pod
 from contivpp_ipam.subnets import ClusterSubnets
-from contivpp_sandbox.objects import NAMESPACED, put_write
+from contivpp_sandbox.objects import NAMESPACED, record_of
 from contivpp_sandbox.rigs.base import ObjectReference
 from contivpp_sandbox.scenario.model import DeleteItem, Item, ProbeItem, RestartItem
 
@@ -46,7 +46,7 @@ class Walk:
 
     def _apply(self, path: str, found: Mapping[str, Any]) -> Iterator[Fault]:
         try:
-            record = put_write(found).record
+            record = record_of(found)
         except ContivError as error:
             self._doubtful.add(_key(found))
             yield path, str(error)

@@ -10,12 +10,14 @@ from contivpp_core.items import Dependency, Found, Item, Known
 from contivpp_vpp.access import together
 from contivpp_vpp.descriptors.base import NO_INTERFACE, FacetDescriptor, index_of, vrf_value
 from contivpp_vpp.descriptors.interface_vrf import vrfs_of
+from contivpp_vpp.errors import VppError
 from contivpp_vpp.items import Address, interface_key
 from contivpp_vpp.messages import IpAddressDump, Prefix, SwInterfaceAddDelAddress
-from contivpp_vpp.values import address_text, prefix_parts
+from contivpp_vpp.values import address_text, is_ipv6, prefix_parts
 
 __all__ = ["AddressDescriptor"]
 
+_IN_USE = -105  # ADDRESS_IN_USE
 _ABSENT = (
     -6,  # NO_SUCH_ENTRY
     -60,  # ADDRESS_NOT_FOUND_FOR_INTERFACE
@@ -36,8 +38,17 @@ class AddressDescriptor(FacetDescriptor[Address]):
 
     async def create(self, item: Address, handles: Mapping[str, Any]) -> int:
         index = index_of(handles, item.interface)
-        await self.vpp.request(SwInterfaceAddDelAddress(sw_if_index=index, prefix=_prefix(item.address)))
+        try:
+            await self.vpp.request(SwInterfaceAddDelAddress(sw_if_index=index, prefix=_prefix(item.address)))
+        except VppError as error:
+            if error.retval != _IN_USE or not await self._has(index, item.address):
+                raise
         return index
+
+    async def _has(self, index: int, address: str) -> bool:
+        """Tell whether it is the interface itself that has the address: a NIC keeps what a former agent gave it."""
+        found = await self.vpp.dump(IpAddressDump(sw_if_index=index, is_ipv6=is_ipv6(address)))
+        return _prefix(address) in [each.prefix for each in found]
 
     async def delete(self, item: Address, handle: int, handles: Mapping[str, Any]) -> None:
         message = SwInterfaceAddDelAddress(is_add=False, sw_if_index=handle, prefix=_prefix(item.address))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contivpp_core.cluster import claim_value, decode_node, id_key, node_key, object_key
 from contivpp_core.node import ClusterNode
 from contivpp_core.testing.kvstore import MemoryKVStore
-from contivpp_sandbox.objects import NAMESPACED, put_write
+from contivpp_sandbox.objects import NAMESPACED, record_of
 from contivpp_sandbox.rigs.base import KubernetesObject, ObjectReference
 from contivpp_sandbox.rigs.layout import free_id
 
@@ -34,7 +34,7 @@ class ApiServer:
         """Create or change objects; raise ContivError, and write nothing, where one has not the shape of its kind."""
         given = list(objects)
         for found in given:
-            put_write(found)
+            record_of(found)
         for found in given:
             await self.store.put(object_key(*reference_of(found)), json.dumps(found).encode())
 

@@ -8,10 +8,8 @@ TCP, if configured, only the health routes are served. aiohttp is imported when 
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from contivpp_core.errors import ContivError, NotReady
+from contivpp_core.sockets import private, take_over
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -83,17 +82,13 @@ class ApiServer:
         """Serve on a unix socket; take over what a dead agent left, refuse what a live one uses."""
         from aiohttp import web  # noqa: PLC0415 (a fifth of a second that no command needs)
 
-        await _clear(path)
-        runner = await self._set_up()
-        # The socket is born with its final rights: there is no moment when others could open it.
-        mask = os.umask(0o177)
         try:
-            await web.UnixSite(runner, str(path)).start()
+            await take_over(path, another="a running agent serves it", cure="give this agent its own runDir")
+            with private():
+                await web.UnixSite(await self._set_up(), str(path)).start()
         except OSError as error:
             await self.stop()
             raise ApiError(f"{path}: {error.strerror or error}: the API cannot be served (runDir)") from error
-        finally:
-            os.umask(mask)
         self._path = path
 
     async def serve_tcp(self, address: str) -> None:
@@ -163,26 +158,3 @@ def _adapter(route: ApiRoute) -> Callable[[web.Request], Any]:
         )
 
     return handle
-
-
-async def _clear(path: Path) -> None:
-    """Make the directory, and remove a socket on which nobody listens."""
-    try:
-        if not _is_taken(path):
-            return
-        try:
-            _, writer = await asyncio.open_unix_connection(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        writer.close()
-    except OSError as error:
-        raise ApiError(f"{path}: {error.strerror}: the agent must be able to write here (runDir)") from error
-    raise ApiError(f"{path}: a running agent serves this socket: stop it, or give this one its own runDir")
-
-
-def _is_taken(path: Path) -> bool:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists() and not path.is_socket():
-        raise ApiError(f"{path} is not a socket: remove it, or name another runDir")
-    return path.exists()

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from contivpp_core.agent import Agent
-from contivpp_core.api import ApiError, ApiRoute, Request
+from contivpp_core.api import ApiRoute, Request
 from contivpp_core.cli import main
 from contivpp_core.clock import run_simulated
 from contivpp_core.config import ConfigSection, Section
@@ -416,7 +416,7 @@ async def test_a_live_socket_is_refused_and_a_dead_one_taken_over(tmp_path: Path
     first = Served(tmp_path)
     await first.agent.start()
     second = Agent({**first.config, "stateDir": str(tmp_path / "other")}, [Trial()])
-    with pytest.raises(ApiError, match="a running agent serves this socket"):
+    with pytest.raises(ContivError, match="in use: a running agent serves it"):
         await second.start()
     assert (await first.get("/healthz"))[0] == 200
     await first.agent.stop()

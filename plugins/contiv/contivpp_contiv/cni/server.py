@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from contivpp_core.errors import ContivError
+from contivpp_core.sockets import private, take_over
 
 __all__ = ["CniServer"]
 
@@ -44,28 +43,12 @@ class CniServer:
 
     async def start(self) -> None:
         """Open the socket; one that is left over is taken over, one that is in use is an error."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await self._take_over()
-        mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=BACKLOG)
+            await take_over(self._path, another="another agent runs here", cure="set contiv.cniSocket")
+            with private():
+                self._server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=BACKLOG)
         except OSError as error:
             raise ContivError(f"{self._path}: the CNI socket cannot be opened: {error.strerror}") from error
-        finally:
-            os.umask(mask)
-
-    async def _take_over(self) -> None:
-        if not self._path.exists():
-            return
-        if not stat.S_ISSOCK(self._path.lstat().st_mode):
-            raise ContivError(f"{self._path} is not a socket: remove it, or set contiv.cniSocket")
-        try:
-            _, writer = await asyncio.open_unix_connection(str(self._path))
-        except OSError:
-            self._path.unlink(missing_ok=True)
-            return
-        writer.close()
-        raise ContivError(f"{self._path} is in use: another agent runs here; stop it, or set contiv.cniSocket")
 
     async def stop(self) -> None:
         """Close the socket; calls in hand are broken off, and the runtime repeats them."""

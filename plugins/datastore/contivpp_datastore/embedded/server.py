@@ -12,10 +12,8 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
-import stat
 import struct
 import sys
 from collections.abc import Coroutine, Sequence
@@ -26,6 +24,7 @@ from typing import Any
 from contivpp_core import logs
 from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import Compacted, KVStore, KVStoreError, LeaseLost, StoreUnavailable
+from contivpp_core.sockets import private, take_over
 from contivpp_datastore.embedded import protocol
 from contivpp_datastore.embedded.database import HistoryLimit
 from contivpp_datastore.embedded.engine import SqliteStore
@@ -54,15 +53,12 @@ class StoreServer:
 
     async def start(self) -> None:
         """Open the socket; one that is left over is taken over, one that is in use is an error."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await self._take_over()
-        mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=BACKLOG)
+            await take_over(self._path, another="another store serves it", cure="name another one by --socket")
+            with private():
+                self._server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=BACKLOG)
         except OSError as error:
             raise ContivError(f"{self._path}: the store's socket cannot be opened: {error}") from error
-        finally:
-            os.umask(mask)
         log.info("the store serves", extra={"socket": str(self._path)})
 
     async def stop(self) -> None:
@@ -73,20 +69,6 @@ class StoreServer:
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def _take_over(self) -> None:
-        if not self._path.exists():
-            return
-        if not stat.S_ISSOCK(self._path.lstat().st_mode):
-            raise ContivError(f"{self._path} is not a socket: remove it, or name another one by --socket")
-        try:
-            _, writer = await asyncio.open_unix_connection(str(self._path))
-        except OSError:
-            log.warning("a socket that nobody serves is taken over", extra={"socket": str(self._path)})
-            self._path.unlink(missing_ok=True)
-            return
-        writer.close()
-        raise ContivError(f"{self._path} is in use: another store serves it; stop it, or name another by --socket")
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self._store, reader, writer, self._stall)

@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 .PHONY: help demo test check bench clean
 
 help:
-	@echo "make demo   two pods through the embedded VPP, then everything taken down again"
+	@echo "make demo   two nodes and four pods, then everything taken down again"
 	@echo "make test   all tests that this machine can run (the others are skipped, with the reason)"
 	@echo "make check  ruff, mypy, import-linter"
 	@echo "make bench  benchmarks, as ratios to a reference in the same run"

@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import re
+from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -35,6 +36,11 @@ __all__ = [
 IDS = "/contivpp/ids/"
 NODES = "/contivpp/nodes/"
 OBJECTS = "/contivpp/k8s/"
+
+
+_NODE_ID = re.compile(r"[1-9][0-9]{0,9}")
+
+T = TypeVar("T")
 
 
 class MalformedValue(ContivError):
@@ -78,12 +84,9 @@ def claim_value(name: str) -> bytes:
 def claimant(key: str, value: bytes) -> tuple[int, str]:
     """Return the ID and the node that has claimed it; raise MalformedValue."""
     number = key.removeprefix(IDS)
-    try:
-        if not number.isdecimal():
-            raise MalformedValue(f"{key}: {number!r} is not a node ID")
-        return int(number), msgspec.json.decode(value, type=_Claim).name
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise MalformedValue(f"{key}: {error}") from error
+    if not _NODE_ID.fullmatch(number):
+        raise MalformedValue(f"{key[:200]}: {number[:100]!r} is not a node ID")
+    return int(number), _decoded(key, value, _Claim).name
 
 
 def encode_node(node: ClusterNode) -> bytes:
@@ -93,10 +96,14 @@ def encode_node(node: ClusterNode) -> bytes:
 
 def decode_node(key: str, value: bytes) -> ClusterNode:
     """Return the node that a value tells; raise MalformedValue."""
-    try:
-        node = msgspec.json.decode(value, type=ClusterNode)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise MalformedValue(f"{key}: {error}") from error
+    node = _decoded(key, value, ClusterNode)
     if key != node_key(node.name):
         raise MalformedValue(f"{key}: the value is about node {node.name}")
     return node
+
+
+def _decoded(key: str, value: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # whatever the store holds
+        raise MalformedValue(f"{key}: {error}") from error

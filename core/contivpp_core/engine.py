@@ -162,8 +162,12 @@ class Engine:
         return all(self.complete(name) for name, other in self.renderers.items() if table in other.derives)
 
     def healthy(self, renderer: str) -> bool:
-        """Tell whether every rendering of the renderer succeeded."""
-        return not any(owner.renderer == renderer for owner in self.failures)
+        """Tell whether every rendering of the renderer succeeded, and of those that derive what it reads."""
+        if any(owner.renderer == renderer for owner in self.failures):
+            return False
+        declared = self.renderers[renderer]
+        tables = declared.reads | {declared.table}
+        return all(self.healthy(name) for name, other in self.renderers.items() if tables & other.derives)
 
     def descendants(self, table: str, key: str) -> set[Owner]:
         """Return every owner whose items come from a record, also through derived records."""

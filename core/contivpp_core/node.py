@@ -62,7 +62,7 @@ class NodeSubnets(Record, frozen=True, kw_only=True):
 class NetworkInterface(Record, frozen=True, kw_only=True):
     """An interface that VPP has by itself, a NIC: not made by any plugin, and not one of VPP's own helpers.
 
-    `name` is VPP's (`GigabitEthernet0/8/0`, `host-eth1`), `kind` its device type (`dpdk`, `af_packet`), `index` orders
+    `name` is VPP's (`GigabitEthernet0/8/0`, `host-eth1`), `kind` its device type (`dpdk`, `af-packet`), `index` orders
     them as VPP found them, `mtu` is the largest IP packet in bytes that its link takes.
     """
 

@@ -467,3 +467,21 @@ async def test_a_link_waits_until_what_it_requires_is_as_wanted_and_not_only_the
     await scheduler.settled()
     assert world.dump()["fake/filter/p"] == wanted
     assert state(scheduler, "fake/link/p") == ("applied", "")
+
+
+@simulated
+async def test_nothing_is_made_on_an_object_of_a_dataplane_that_is_away() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    port, vrf = FakePort(name="p"), FakeVrf(port="p", vrf=7)
+    want(scheduler, port)
+    await scheduler.settled()
+    node = scheduler.graph.nodes[port.key]
+    node.descriptor.domain = "elsewhere"  # type: ignore[misc]
+    scheduler.domain_down("elsewhere", "elsewhere is not connected")
+    want(scheduler, vrf)
+    await scheduler.settled()
+    assert state(scheduler, vrf.key)[0] == "pending"
+    scheduler.domain_usable("elsewhere")
+    await scheduler.settled()
+    assert state(scheduler, vrf.key) == ("applied", "")

@@ -35,6 +35,7 @@ async def both(able: None, dataplane: str) -> AsyncIterator[Node]:
     """A node whose agent runs, with each VPP."""
     async with node(dataplane) as made:
         await made.start_agent()
+        await made.settled()
         yield made
 
 
@@ -43,6 +44,7 @@ async def running(able: None) -> AsyncIterator[Node]:
     """A node whose agent runs, with the embedded VPP and a short deadline for ADD."""
     async with node("embedded", settings={"contiv": {"addDeadlineSeconds": 3}}) as made:
         await made.start_agent()
+        await made.settled()
         yield made
 
 

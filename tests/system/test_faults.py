@@ -193,6 +193,7 @@ async def test_a_used_up_subnet() -> None:
     settings = {"ipam": {"podSubnetOneNodePrefixLen": 29}, "contiv": {"addDeadlineSeconds": 3}}
     async with node("embedded", settings=settings) as rig:
         await rig.start_agent()
+        await rig.settled()
         faulty = Faulty(rig, await rig.footprint())
         pods = await rig.pods(4)
         path = rig.namespaces.make("more")
@@ -246,6 +247,7 @@ async def test_an_address_that_is_asked_for_by_annotation() -> None:
     settings = {"plugins": ["vpp", "linux", "ipam", "contiv", "podsource"], "contiv": {"addDeadlineSeconds": 3}}
     async with node("embedded", settings=settings) as rig:
         await rig.start_agent()
+        await rig.settled()
         faulty = Faulty(rig, await rig.footprint())
         paths = {name: rig.namespaces.make(name) for name in "abcde"}
         assert await rig.add("a", paths["a"]) == "10.1.1.77"

@@ -84,6 +84,7 @@ async def test_a_full_disk(able: None) -> None:
         assert code == 0, error
         try:
             await rig.start_agent()
+            await rig.settled()
             faulty = Faulty(rig, await rig.footprint())
             first, second = rig.namespaces.make("first"), rig.namespaces.make("second")
             await rig.add("first", first)

@@ -15,7 +15,7 @@ from contivpp_core.cli.tables import table
 
 __all__ = ["GET", "HISTORY"]
 
-INTERFACE_KINDS = ("vpp/tap", "vpp/afpacket", "vpp/loopback")
+INTERFACE_KINDS = ("vpp/tap", "vpp/afpacket", "vpp/loopback", "vpp/physical", "vpp/vxlan")
 
 View = tuple[Any, Sequence[str], Iterable[Sequence[object]]]
 """What was read, and how it is shown: heading and rows."""
@@ -134,7 +134,7 @@ _NOUNS: dict[str, tuple[str, Callable[[Client, argparse.Namespace], View]]] = {
     "pods": ("the pods on this node, and how each stands", _pods),
     "nodes": ("the nodes of the cluster, as each has published itself", _nodes),
     "faults": ("what of the configuration cannot work, and why", _faults),
-    "interfaces": ("VPP's interfaces for pods and node", _interfaces),
+    "interfaces": ("VPP's interfaces for pods, node and peers", _interfaces),
     "items": ("what the dataplanes are to hold, and how each item stands", _items),
     "tables": ("the agent's tables, or the records of one", _tables),
     "plugins": ("the plugins, in the order of what they require", _plugins),

@@ -141,6 +141,8 @@ class Decider:
         provider = self.graph.provider(key)
         if provider is None or provider.actual is None or provider.unknown or provider.running:
             return False
+        if self._down(provider.descriptor.domain):  # what it has made in another domain may have gone with it
+            return False
         if dependency.value is not None and provider.actual.item != dependency.value:
             return False
         if dependency.as_wanted and not self._as_wanted(provider):

@@ -277,7 +277,7 @@ class Scheduler:
     def _put_off(self, node: Node) -> None:
         """A failed operation is not tried before its time, or before what it needs has gone and come again."""
         if node.state not in (ItemState.FAILED, ItemState.CONFLICT):
-            self._mark(node, ItemState.FAILED, node.error)
+            self._mark(node, ItemState.FAILED, node.error or "an answer was lost; it will be tried again")
         if node.desired is not None:
             node.waits = tuple(key for need in node.descriptor.dependencies(node.desired) for key in need.keys)
             for wake in node.waits:

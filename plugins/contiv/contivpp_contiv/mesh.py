@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 from contivpp_contiv import names
 from contivpp_contiv.config import ContivConfig
+from contivpp_contiv.node import is_ipv4_host
 from contivpp_contiv.records import PEER, UPLINK, Peer, Uplink
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.items import Item
@@ -54,25 +55,29 @@ class PeersRenderer:
             yield Fault(subject=f"node {key}", reason=reason)
             return
         if node.vpp_addresses:
+            unusable = {each for each in node.management_addresses if _is_taken(view, each, self._own)}
             yield Peer(
                 name=key,
                 node_id=node.node_id,
                 vpp_address=node.vpp_addresses[0].partition("/")[0],
-                management_addresses=tuple(
-                    each for each in node.management_addresses if each not in view.call(_vpp_addresses, key)
-                ),
+                management_addresses=tuple(each for each in node.management_addresses if each not in unusable),
             )
+            if unusable - {each.partition("/")[0] for each in node.vpp_addresses}:
+                reason = f"its management addresses {', '.join(sorted(unusable))} are no host's, or the cluster's own"
+                yield Fault(subject=f"node {key}", reason=f"{reason}: no route leads to them")
 
     def _fault(self, view: View, node: ClusterNode) -> str:
         holder = view.call(_holder_of_id, node.node_id, self._own)
+        config: NodeConfig | None = view.get(NODE_CONFIG.name, self._own)
+        if config is not None and config.node_id == node.node_id:
+            return f"has ID {node.node_id}, as this node has, and the ID is node {holder}'s: it is not connected"
         if holder != node.name:
             return f"says that it has ID {node.node_id}, which is node {holder}'s: it is not connected"
         if view.get(NODE_SUBNETS.name, node.name) is None:
             return f"has ID {node.node_id}, for which ipam's networks have no subnet: enlarge them, or lower the ID"
-        try:
-            addresses = [ipaddress.IPv4Interface(each) for each in node.vpp_addresses]
-        except ValueError as error:
-            return f"has a VPP address that is none: {error}"
+        if wrong := [each for each in node.vpp_addresses if not is_ipv4_host(each)]:
+            return f"has a VPP address that is not the IPv4 address of a host: {', '.join(wrong)}"
+        addresses = [ipaddress.IPv4Interface(each) for each in node.vpp_addresses]
         if not addresses:
             return ""  # it has not got one yet
         address = str(addresses[0].ip)
@@ -95,11 +100,11 @@ class PeersRenderer:
 def _holder_of_id(view: View, node_id: int, own: str) -> str:
     """Return the node that an ID belongs to: whoever claimed it; without a claim this node, or the first by name."""
     claim = view.get(NODE_CLAIM.name, str(node_id))
+    if claim is not None:
+        return str(claim.name)
     config: NodeConfig | None = view.get(NODE_CONFIG.name, own)
     if config is not None and config.node_id == node_id:
         return own
-    if claim is not None:
-        return str(claim.name)
     nodes: tuple[ClusterNode, ...] = view.where(CLUSTER_NODE.name, node_id=str(node_id))
     return min(node.name for node in nodes)
 
@@ -114,9 +119,15 @@ def _holder_of_address(view: View, address: str, own: str) -> str:
     return min(rightful or nodes, key=lambda node: (node.node_id, node.name)).name
 
 
-def _vpp_addresses(view: View, name: str) -> tuple[str, ...]:
-    """Return a node's VPP addresses without prefix lengths."""
-    return tuple(each.partition("/")[0] for each in view.get(CLUSTER_NODE.name, name).vpp_addresses)
+def _is_taken(view: View, address: str, own: str) -> bool:
+    """Tell whether a route to a management address would lead elsewhere than to a host of its own."""
+    if "/" in address or not is_ipv4_host(address) or view.where(CLUSTER_NODE.name, address=address):
+        return True
+    uplink: Uplink | None = view.get(UPLINK.name, own)
+    subnets: NodeSubnets | None = view.get(NODE_SUBNETS.name, own)
+    networks = [subnets.pod_network, subnets.vpp_host_network, subnets.vxlan_address] if subnets else []
+    inside = any(ipaddress.ip_address(address) in ipaddress.ip_interface(each).network for each in networks if each)
+    return inside or (uplink is not None and uplink.address.partition("/")[0] == address)
 
 
 class OverlayRenderer:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from contivpp_contiv import names
 from contivpp_contiv.config import ContivConfig
-from contivpp_contiv.records import HOST_LINK, OWN_NODE, UPLINK, HostLink, Uplink
+from contivpp_contiv.records import HOST_LINK, OWN_NODE, REMEMBERED, UPLINK, HostLink, Uplink
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.items import Item
 from contivpp_core.kubernetes import NODE, NODE_SETTINGS, Node, NodeSettings
@@ -43,11 +43,15 @@ __all__ = [
     "HostRouteRenderer",
     "OwnNodeRenderer",
     "UplinkRenderer",
+    "is_ipv4_host",
 ]
 
 GATEWAY_INSTANCE, UPLINK_INSTANCE = 16000, 16001
 """Numbers of loopbacks in VPP (loop16000), far from what others use."""
 EVERYWHERE = "0.0.0.0/0"
+LONGEST_NAME = 43
+"""How much of an interface's name fits into the mark that says whose it is (63 bytes)."""
+BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 AF_PACKET = "af-packet"
 """VPP's name for the kind of interface that reads a link of Linux."""
 
@@ -115,7 +119,7 @@ class UplinkRenderer:
 
     name = "contiv-uplink"
     table = NODE_CONFIG.name
-    reads = frozenset({NODE_SUBNETS.name, NODE_SETTINGS.name, NETWORK_INTERFACE.name})
+    reads = frozenset({NODE_SUBNETS.name, NODE_SETTINGS.name, REMEMBERED.name, NETWORK_INTERFACE.name})
     produces = frozenset(
         {"vpp/physical", "vpp/loopback", "vpp/mac", "vpp/address", "vpp/mtu", "vpp/link-up", "vpp/route"}
     )
@@ -127,15 +131,23 @@ class UplinkRenderer:
     def render(self, view: View, key: str) -> Iterable[Item | Record]:
         """Return the NIC with its address, gateway and MTU, and the other interfaces that the operator names."""
         subnets: NodeSubnets | None = view.get(NODE_SUBNETS.name, key)
-        if subnets is None or not view.ready(NODE_SETTINGS.name):
+        known = view.ready(NODE_SETTINGS.name)
+        settings: NodeSettings | None = view.get((NODE_SETTINGS if known else REMEMBERED).name, key)
+        if known and settings is None:
+            settings = NodeSettings(name=key)
+        if subnets is None or settings is None:
             return  # a guess would give VPP an address that is perhaps another's, and tell it to everybody
-        settings: NodeSettings = view.get(NODE_SETTINGS.name, key) or NodeSettings(name=key)
-        others = [each for each in settings.other_interfaces if each.name]
+        others = [each for each in settings.other_interfaces if 0 < len(each.name) <= LONGEST_NAME]
         device = settings.main_interface.name or self._config.main_interface
         if not device and not view.ready(NETWORK_INTERFACE.name):
             return
         device = device or view.call(_first_nic, tuple(sorted(each.name for each in others)))
-        address = settings.main_interface.address or subnets.node_address
+        address = settings.main_interface.address
+        if address and not is_ipv4_host(address):
+            reason = f"mainVPPInterface.ip {address} is not the IPv4 address of a host: it is not used"
+            yield Fault(subject="mainVPPInterface", reason=reason)
+            address = ""
+        address = address or subnets.node_address
         if not address:
             reason = "no address: set ipam.nodeInterconnectCIDR, or mainVPPInterface.ip of the node's NodeConfig"
             yield Fault(subject="uplink", reason=reason)
@@ -145,7 +157,7 @@ class UplinkRenderer:
         # Its first packet must have the MAC that stays; before VPP has told its interfaces, the name tells the kind.
         made_up = nic.kind == AF_PACKET if nic is not None else device.startswith("host-")
         identity = (subnets.node_address or address).partition("/")[0]  # it stays when the node gets another address
-        if made_up and _is_ipv4(identity):
+        if made_up and is_ipv4_host(identity):
             # VPP gives it another MAC at each start, and the other nodes would go on sending to the one they know.
             mac = names.uplink_mac(identity)
         yield from self._main(key, device, address, settings.gateway or subnets.default_gateway, mac)
@@ -168,7 +180,7 @@ class UplinkRenderer:
             yield vpp.LinkUp(interface=interface)
         if not gateway:
             return
-        if ipaddress.ip_address(gateway) not in ipaddress.ip_interface(address).network:
+        if not is_ipv4_host(gateway) or ipaddress.ip_address(gateway) not in ipaddress.ip_interface(address).network:
             yield Fault(subject="gateway", reason=f"{gateway} is not on the link of {address}: it is not used")
             return
         yield vpp.Route(prefix=EVERYWHERE, paths=(vpp.Path(interface=interface, next_hop=gateway),))
@@ -211,7 +223,7 @@ class OwnNodeRenderer:
             return
         node: Node | None = view.get(NODE.name, key)
         addresses = node.addresses if node else ()
-        management = {each.address for each in addresses if each.type == "InternalIP" and _is_ipv4(each.address)}
+        management = {each.address for each in addresses if each.type == "InternalIP" and is_ipv4_host(each.address)}
         yield ClusterNode(
             name=key,
             node_id=config.node_id,
@@ -220,11 +232,14 @@ class OwnNodeRenderer:
         )
 
 
-def _is_ipv4(text: str) -> bool:
+def is_ipv4_host(text: str) -> bool:
+    """Tell whether a text is an IPv4 address, with a prefix length or without one, that a host can have."""
     try:
-        return ipaddress.ip_address(text).version == 4
-    except ValueError:  # whatever a cluster's Node objects hold
+        address = ipaddress.ip_interface(text).ip
+    except ValueError:  # whatever objects and values of the store hold
         return False
+    refused = address.is_multicast or address.is_unspecified or address.is_loopback or address == BROADCAST
+    return address.version == 4 and not refused
 
 
 class HostLinkRenderer:

@@ -89,7 +89,7 @@ class ContivPlugin(Plugin):
         self._registry = Registry(agent, config)
         await self._registry.start()
         if self._vpp_was_there:
-            await self._registry.choose_host_link()
+            self._registry.choose_host_link()
         self._attachments = Attachments(agent, config)
         await self._attachments.start()
         if self._serve:
@@ -107,11 +107,11 @@ class ContivPlugin(Plugin):
             await self._registry.stop()
 
     @hookimpl
-    async def vpp_connected(self) -> None:
+    def vpp_connected(self) -> None:
         """VPP may be another one: see how it can be linked with the host."""
         self._vpp_was_there = True
         if self._registry is not None:
-            await self._registry.choose_host_link()
+            self._registry.choose_host_link()
 
     # --- CNI
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from contivpp_core.kubernetes import NodeSettings
 from contivpp_core.namespaces import Namespace
 from contivpp_core.node import ClusterNode
 from contivpp_core.records import AnyTable, Record, Table
@@ -22,6 +23,7 @@ __all__ = [
     "OWN_NODE",
     "PEER",
     "POD_INTERFACE",
+    "REMEMBERED",
     "TABLES",
     "UPLINK",
     "HostLink",
@@ -120,11 +122,13 @@ class Peer(Record, frozen=True, kw_only=True):
 
 
 HOST_LINK = Table("HostLink", HostLink, key=lambda record: record.name)
+REMEMBERED = Table("RememberedSettings", NodeSettings, key=lambda record: record.name)
+"""The operator's settings of this node as they were known last; they count until the cluster's store tells them."""
 UPLINK = Table("Uplink", Uplink, key=lambda record: record.name, derived=True)
 PEER = Table("Peer", Peer, key=lambda record: record.name, derived=True)
 OWN_NODE = Table("OwnNode", ClusterNode, key=lambda record: record.name, derived=True)
 """This node as it is to be published."""
-TABLES: tuple[AnyTable, ...] = (LOCAL_POD, POD_INTERFACE, HOST_LINK, UPLINK, PEER, OWN_NODE)
+TABLES: tuple[AnyTable, ...] = (LOCAL_POD, POD_INTERFACE, HOST_LINK, REMEMBERED, UPLINK, PEER, OWN_NODE)
 """The tables of this plugin."""
 
 ENCODER = msgspec.json.Encoder()

@@ -17,14 +17,14 @@ from collections.abc import Callable
 import msgspec
 
 from contivpp_contiv.config import ContivConfig
-from contivpp_contiv.records import HOST_LINK, OWN_NODE, HostLink
+from contivpp_contiv.records import HOST_LINK, OWN_NODE, REMEMBERED, HostLink
 from contivpp_core.agent import Agent
 from contivpp_core.cluster import HasStore, encode_node, node_key
 from contivpp_core.errors import ContivError
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.kubernetes import NODE, NODE_SETTINGS, NodeSettings
 from contivpp_core.kvstore import KVStore, KVStoreError
-from contivpp_core.ledger import LedgerWrite
+from contivpp_core.ledger import LedgerError, LedgerWrite
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim, NodeConfig
 from contivpp_core.state import Put, Ready, Write
 
@@ -36,6 +36,8 @@ SPACE = "contiv.node"
 NODE_ID, LINK_KIND, SETTINGS = "id", "host-link", "settings"
 _OF_OTHERS = (NODE.name, NODE_SETTINGS.name, CLUSTER_NODE.name, NODE_CLAIM.name)
 """Tables that another plugin fills; where none does, they are complete as they are."""
+MIRROR_SECONDS = 5.0
+"""How long the store's mirror may take to tell what was published, before it is published again."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 10.0
 
 
@@ -49,24 +51,28 @@ class Registry:
         self._tasks: list[asyncio.Task[None]] = []
         self._unlisten: Callable[[], None] = lambda: None
         self._told: dict[str, str] = {}  # faults that were logged
-        self._published: bytes | None = None
+        self._vpp_changed = asyncio.Event()
         self._remembered: bytes | None = None
 
     # --- life
 
     async def start(self) -> None:
         """Take over what is known, and begin to watch."""
-        ledger = self._agent.ledger
-        unsourced = [table for table in _OF_OTHERS if not self._agent.sourced(table)]
-        await self._agent.controller.write("nobody tells", [Ready(table) for table in unsourced])
-        store, stored = self._store(), ledger.get(SPACE, NODE_ID)
-        alone = 1 if store is None else None  # nobody could give another
+        agent, ledger, store = self._agent, self._agent.ledger, self._store()
+        unsourced = [table for table in _OF_OTHERS if not agent.sourced(table)]
+        await agent.controller.write("nobody tells", [Ready(table) for table in unsourced])
         await self._recall()
+        stored = ledger.get(SPACE, NODE_ID)
+        alone = 1 if store is None else None  # nobody could give another
         await self._become(self._config.node_id or (int(stored) if stored else alone))
-        if kind := ledger.get(SPACE, LINK_KIND):
+        kind = ledger.get(SPACE, LINK_KIND)
+        if self._config.host_interconnect != "auto":
+            await self._link(self._config.host_interconnect)
+        elif kind is not None:
             await self._link(kind.decode())
-        self._unlisten = self._agent.controller.listen(self._wake.set)
+        self._unlisten = agent.controller.listen(self._wake.set)
         self._spawn(self._follow(), "contiv registry")
+        self._spawn(self._follow_vpp(), "contiv host link")
         if store is not None:
             self._spawn(self._publish(store), "contiv publisher")
 
@@ -79,6 +85,10 @@ class Registry:
 
     def _spawn(self, work: asyncio._CoroutineLike[None], name: str) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+
+    async def _pause(self, attempt: int) -> None:
+        delay = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(attempt, 10))
+        await asyncio.sleep(delay * random.uniform(0.5, 1.0))
 
     def _store(self) -> KVStore | None:
         try:
@@ -98,42 +108,59 @@ class Registry:
 
     async def _recall(self) -> None:
         """Take the operator's settings as they were known last: who starts without its store goes on as it was."""
-        table = self._agent.state.table(NODE_SETTINGS.name)
         self._remembered = self._agent.ledger.get(SPACE, SETTINGS)
-        if self._remembered is not None and not table.ready:
-            settings = msgspec.json.decode(self._remembered, type=NodeSettings)
-            writes: list[Write] = [Put(NODE_SETTINGS.name, settings), Ready(NODE_SETTINGS.name)]
-            await self._agent.controller.write("settings of the ledger", writes)
+        writes: list[Write] = [Ready(REMEMBERED.name)]
+        if self._remembered is not None:
+            writes.append(Put(REMEMBERED.name, msgspec.json.decode(self._remembered, type=NodeSettings)))
+        await self._agent.controller.write("settings of the ledger", writes)
 
     async def _remember(self) -> None:
         name, table = self._agent.node_name, self._agent.state.table(NODE_SETTINGS.name)
-        value = msgspec.json.encode(table.get(name) or NodeSettings(name=name))
+        settings = table.get(name) or NodeSettings(name=name)
+        value = msgspec.json.encode(settings)
         if table.ready and value != self._remembered:
             await self._agent.ledger.commit(LedgerWrite(SPACE, SETTINGS, value))
             self._remembered = value
 
     async def _follow(self) -> None:
+        attempt = 0
         while True:
             await self._wake.wait()
             self._wake.clear()
             self._tell_faults()
-            await self._remember()
-            await self._claimed()
+            try:
+                await self._claimed()
+                await self._remember()
+            except LedgerError as error:  # a full disk, which may have room again
+                self._agent.set_condition("contiv ledger", False, str(error))
+                await self._pause(attempt)
+                attempt += 1
+                self._wake.set()
+                continue
+            if attempt:
+                self._agent.set_condition("contiv ledger", True)
+            attempt = 0
 
     async def _claimed(self) -> None:
         """Take the ID that the node has claimed. An ID that is in use is kept: pods' addresses follow from it."""
         agent = self._agent
-        claims: tuple[NodeClaim, ...] = agent.state.table(NODE_CLAIM.name).where("name", agent.node_name)
         known: NodeConfig | None = agent.state.get(NODE_CONFIG.name, agent.node_name)
-        if not claims or self._config.node_id is not None:
-            return
-        node_id = min(claim.node_id for claim in claims)
         if known is None:
-            await agent.ledger.commit(LedgerWrite(SPACE, NODE_ID, str(node_id).encode()))
-            await self._become(node_id)
-        elif all(claim.node_id != known.node_id for claim in claims):
-            reason = f"this node has ID {known.node_id}, and the cluster's store says {node_id}: drain the node, then"
-            agent.set_condition("contiv node ID", False, f"{reason} remove its state folder and restart the agent")
+            claims: tuple[NodeClaim, ...] = agent.state.table(NODE_CLAIM.name).where("name", agent.node_name)
+            if claims:
+                node_id = min(claim.node_id for claim in claims)
+                await agent.ledger.commit(LedgerWrite(SPACE, NODE_ID, str(node_id).encode()))
+                await self._become(node_id)
+            return
+        holder = self._holder(known)
+        reason = f"this node has ID {known.node_id}, which the cluster's store says is node {holder}'s: give the ID "
+        reason += "back there, or drain this node, remove its state folder and restart the agent"
+        agent.set_condition("contiv node ID", not holder, reason)
+
+    def _holder(self, known: NodeConfig) -> str:
+        """Return who else has claimed this node's ID, or ""."""
+        claim: NodeClaim | None = self._agent.state.get(NODE_CLAIM.name, str(known.node_id))
+        return "" if claim is None or claim.name == self._agent.node_name else claim.name
 
     def _tell_faults(self) -> None:
         faults: list[Fault] = self._agent.state.table(FAULT.name).records()
@@ -147,8 +174,28 @@ class Registry:
 
     # --- the link to the host
 
-    async def choose_host_link(self) -> None:
-        """Choose how VPP and the host are linked, by what this VPP can make; until VPP answers, it stays as it was."""
+    def choose_host_link(self) -> None:
+        """VPP may be another one: choose how it and the host are linked; until it answers, that stays as it was."""
+        self._vpp_changed.set()
+
+    async def _follow_vpp(self) -> None:
+        attempt = 0
+        while True:
+            await self._vpp_changed.wait()
+            self._vpp_changed.clear()
+            try:
+                await self._choose()
+            except ContivError as error:
+                reason = f"it cannot be told how VPP can be linked with the host: {error}"
+                self._agent.set_condition("contiv host link", False, reason)
+                await self._pause(attempt)
+                attempt += 1
+                self._vpp_changed.set()
+                continue
+            self._agent.set_condition("contiv host link", True)
+            attempt = 0
+
+    async def _choose(self) -> None:
         kind = self._config.host_interconnect
         if kind == "auto":
             support = await self._agent.plugin("vpp").tap_support()  # type: ignore[attr-defined]
@@ -163,37 +210,43 @@ class Registry:
     # --- what the others are told
 
     async def _publish(self, store: KVStore) -> None:
-        """Keep this node's key in the store as the node is."""
+        """Keep this node's key in the store as the node is; the store's mirror tells what it holds."""
         changed = asyncio.Event()
         changed.set()
         unlisten = self._agent.controller.listen(changed.set)
+        attempt = 0
         try:
             while True:
                 await changed.wait()
                 changed.clear()
-                own: ClusterNode | None = self._agent.state.get(OWN_NODE.name, self._agent.node_name)
-                known = self._agent.engine.table_ready(OWN_NODE.name)
-                if known and own is not None and encode_node(own) != self._published:
-                    await self._put(store, own)
+                own = self._unpublished()
+                if own is None:
+                    continue
+                try:
+                    await store.put(node_key(own.name), encode_node(own))
+                except KVStoreError as error:
+                    if not attempt:
+                        log.warning("the node's addresses cannot be published yet", extra={"error": str(error)})
+                    await self._pause(attempt)
+                    attempt += 1
+                    changed.set()
+                    continue
+                attempt = 0
+                log.info("this node's addresses are published", extra={"addresses": own.vpp_addresses})
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(MIRROR_SECONDS):
+                        while self._unpublished() == own:
+                            await changed.wait()
+                            changed.clear()
+                changed.set()
         finally:
             unlisten()
 
-    async def _put(self, store: KVStore, own: ClusterNode) -> None:
-        value, attempt = encode_node(own), 0
-        while True:
-            try:
-                found = await store.get(node_key(own.name))
-                if found is None or found.value != value:
-                    await store.put(node_key(own.name), value)
-                break
-            except KVStoreError as error:
-                if not attempt:
-                    log.warning("the node's addresses cannot be published yet", extra={"error": str(error)})
-                delay = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2**attempt)
-                attempt = min(attempt + 1, 10)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-                if self._agent.state.get(OWN_NODE.name, own.name) != own:
-                    return  # there is something newer to tell
-        self._published = value
-        log.info("this node's addresses are published", extra={"addresses": own.vpp_addresses})
+    def _unpublished(self) -> ClusterNode | None:
+        """Return this node as it is to be published, or None where nothing is to be done."""
+        state, name = self._agent.state, self._agent.node_name
+        own: ClusterNode | None = state.get(OWN_NODE.name, name)
+        config: NodeConfig | None = state.get(NODE_CONFIG.name, name)
+        if own is None or config is None or self._holder(config) or not self._agent.engine.table_ready(OWN_NODE.name):
+            return None
+        return None if state.get(CLUSTER_NODE.name, name) == own else own

@@ -96,10 +96,27 @@ def test_an_id_belongs_to_the_node_that_claimed_it() -> None:
     assert [peer.name for peer in unclaimed.derived["Peer"]] == ["n2"]
 
 
-def test_nobody_else_has_this_nodes_id() -> None:
-    found = Outcome([own(), node("n0", 1), claim(1, "n0")])
-    assert "which is node n1's" in found.faults()["node n0"]
-    assert not found.derived["Peer"]
+def test_nobody_else_with_this_nodes_id_is_connected() -> None:
+    for claims, holder in (([], "n1"), ([claim(1, "n1")], "n1"), ([claim(1, "n0")], "n0")):
+        found = Outcome([own(), node("n0", 1), *claims])
+        assert f"as this node has, and the ID is node {holder}'s" in found.faults()["node n0"]
+        assert not found.derived["Peer"]
+
+
+def test_a_management_address_takes_nothing_that_is_the_clusters() -> None:
+    wrong = ("10.1.1.2", "172.30.3.2", "192.168.16.3", "192.168.30.1", "192.168.16.1", "224.0.0.1", "::1", "nonsense")
+    found = Outcome([own(), node("n2", 2, management=(*wrong, "10.200.0.2")), node("n3", 3)])
+    assert [peer.management_addresses for peer in found.derived["Peer"] if peer.name == "n2"] == [("10.200.0.2",)]
+    assert all(address in found.faults()["node n2"] for address in wrong)
+    same = Outcome([own(), node("n2", 2, management=("192.168.16.2",))])
+    assert not same.faults()  # a node whose host has VPP's address is usual
+
+
+def test_an_address_that_no_host_can_have_is_named() -> None:
+    for address in ("224.0.0.2/24", "0.0.0.0/0", "fd00::5/64", "nonsense"):
+        found = Outcome([own(), node("n2", 2, address), node("n3", 3)])
+        assert address in found.faults()["node n2"]
+        assert [peer.name for peer in found.derived["Peer"]] == ["n3"]
 
 
 def test_a_vpp_address_belongs_to_one_node() -> None:

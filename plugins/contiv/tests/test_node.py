@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from contivpp_contiv.config import ContivConfig
-from contivpp_contiv.records import HOST_LINK, HostLink
+from contivpp_contiv.records import HOST_LINK, REMEMBERED, HostLink
 from contivpp_core.kubernetes import NODE, NODE_SETTINGS, InterfaceSettings, Node, NodeAddress, NodeSettings
 from contivpp_core.node import (
     HOST_ADDRESS,
@@ -170,6 +170,24 @@ def test_pods_get_what_the_underlay_carries_less_the_encapsulation() -> None:
     assert ContivConfig.model_validate({"mtu": 1300}).pod_mtu == 1300
     with pytest.raises(ValidationError, match="mtu 1460 is more than the 1450 bytes"):
         ContivConfig.model_validate({"mtu": 1460})
+
+
+@pytest.mark.parametrize("address", ["fd00::5/64", "0.0.0.0/24", "224.0.0.9/24"])
+def test_an_address_that_is_no_ipv4_hosts_is_named_and_not_used(address: str) -> None:
+    found = Outcome([own(), nic("Gig0", 1), settings(main_interface=InterfaceSettings("Gig0", address))])
+    assert address in found.faults()["mainVPPInterface"]
+    assert found.derived["OwnNode"][0].vpp_addresses == ("192.168.16.1/24",)
+
+
+def test_the_settings_that_were_known_last_count_until_the_store_tells_others() -> None:
+    old, new = (NodeSettings(name=OWN, main_interface=InterfaceSettings("", f"192.168.16.{n}/24")) for n in (77, 78))
+    remembered, away = Put(REMEMBERED.name, old), Ready(NODE_SETTINGS.name, False)
+    found = Outcome([own(), remembered, away])
+    assert found.derived["Uplink"][0].address == "192.168.16.77/24"
+    found = Outcome([own(), Put(NODE_SETTINGS.name, new), remembered])
+    assert found.derived["Uplink"][0].address == "192.168.16.78/24"
+    found = Outcome([own(), remembered])  # the operator took them back
+    assert found.derived["Uplink"][0].address == "192.168.16.1/24"
 
 
 def test_before_the_operators_settings_are_known_nothing_is_guessed() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from embeddedvpp.wire.codec import CodecError, Message, codecs, types
 from embeddedvpp.wire.declarations import BASE_TYPES, Field, load
 from embeddedvpp.wire.definitions_json import all_modules
 
-VPP_JSON = Path("/work/shared/vpp-api")
+VPP_JSON = Path(os.environ.get("CONTIVPP_VPP_API", "no such folder"))
 TYPES = {found.name: found for module in load().values() for found in module.types}
 WIDTH = {"u8": 8, "u16": 16, "u32": 32, "u64": 64}
 LETTERS = st.characters(min_codepoint=32, max_codepoint=126)

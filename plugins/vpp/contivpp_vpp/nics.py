@@ -82,6 +82,7 @@ class Nics:
         self._records: dict[str, NetworkInterface] | None = None
         self._incarnation: Incarnation | None = None
         self._mtus: dict[str, int] = {}
+        self._seen: set[int] = set()  # NICs of the last reading: records may stand longer
         self._others: set[int] = set()  # interfaces that are neither NICs nor ours
         self._deleted: set[int] = set()
         self._changed: set[int] = set()
@@ -106,7 +107,8 @@ class Nics:
     def _look_again(self) -> None:
         """What has not come back by now has gone."""
         self._grace = None
-        self._begin(set(), {record.index for record in (self._records or {}).values()})
+        self._seen.update(record.index for record in (self._records or {}).values())
+        self._begin(set(), set(self._seen))
 
     async def read(self) -> None:
         """Read all interfaces and write what is new. Raises what the dump raises."""
@@ -115,6 +117,7 @@ class Nics:
             wanted = (node.desired for node in self._agent.scheduler.graph)
             made = {f"host-{item.host_name}" for item in wanted if isinstance(item, AfPacket)}
             nics = [each for each in details if is_nic(each) and each.interface_name not in made]
+            self._seen = {each.sw_if_index for each in nics}
             self._others = {each.sw_if_index for each in details} - {each.sw_if_index for each in nics}
             await self._remember(nics)
             found = {record.name: record for record in map(self._record, nics)}
@@ -165,10 +168,9 @@ class Nics:
     def _concerned(self, deleted: set[int], changed: set[int]) -> bool:
         """Tell whether there may be another NIC, or one less."""
         self._others -= deleted
-        known = {record.index for record in (self._records or {}).values()}
-        if known & deleted:
+        if self._seen & deleted:
             return True
-        new = changed - known - self._others
+        new = changed - self._seen - self._others
         return bool(new) and bool(new - _ours(self._agent.scheduler.graph))
 
     def _record(self, each: SwInterfaceDetails) -> NetworkInterface:

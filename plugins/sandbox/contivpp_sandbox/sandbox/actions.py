@@ -238,6 +238,7 @@ async def break_off(directory: Directory, *, nodes: Sequence[str], loss: float, 
         await cluster.underlay.heal(places)
         for place in places:
             inventory.broken.pop(place.name, None)
+        cluster.save()
         if not heal:
             await (cluster.underlay.cut(places) if loss >= 100 else cluster.underlay.lose(places, loss))
             inventory.broken.update({place.name: loss for place in places})

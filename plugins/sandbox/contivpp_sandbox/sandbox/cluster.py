@@ -146,6 +146,7 @@ class Cluster:
         await self.store.write([*keys, *(object_delete(each) for each in references)])
         self.objects.pop(references[0], None)
         node.place.node_id = 0
+        self.inventory.broken.pop(name, None)  # whoever joins gets a link of its own
         del self.nodes[name]
         node.folder.remove()
         self.save()

@@ -39,6 +39,8 @@ class Scheduler:
     def place(self, key: str, wanted: object) -> str:
         """Return the node of a pod; raise ContivError if that cannot be."""
         before = self._placed.get(key)
+        if not self._nodes:
+            raise ContivError("spec.nodeName: there is no node left for the pod: apply a Node first")
         if wanted is None:
             counts = Counter(self._placed.values())
             wanted = before or min(self._nodes, key=lambda name: (counts[name], self._nodes.index(name)))

@@ -111,19 +111,27 @@ class Underlay:
             makes="pod",
             hostname=f"host{host.number}",
         )
-        await station.until_serves(process)
-        host.pid = process.pid
+        try:
+            await station.until_serves(process)
+            host.pid = process.pid
+            await self._plug(host)
+        except BaseException:  # half a host would be in the way of the next try
+            await self._keeper.end(f"host:{address}", kill=True)
+            raise
+        self.hosts[address] = host
+        return host
+
+    async def _plug(self, host: OutsideHost) -> None:
+        """Connect an outside host with the underlay."""
         nodes = self._inventory.subnets().node_interconnect
-        length = nodes.prefixlen if nodes is not None and ip_address(address) in nodes else 32
+        length = nodes.prefixlen if nodes is not None and ip_address(host.address) in nodes else 32
         await self._wire({
             "do": "host",
             "port": f"host{host.number}",
-            "pid": process.pid,
+            "pid": host.pid,
             "mtu": self._inventory.mtu,
-            "address": f"{address}/{length}",
+            "address": f"{host.address}/{length}",
         })  # fmt: skip
-        self.hosts[address] = host
-        return host
 
     async def enter_by(self, host: OutsideHost, vpp_address: str) -> None:
         """Have a host send what is not for its link to a VPP."""

@@ -185,7 +185,7 @@ class Registry:
             self._vpp_changed.clear()
             try:
                 await self._choose()
-            except ContivError as error:
+            except Exception as error:  # VPP went again, or the ledger is full: whatever it is, it may pass
                 reason = f"it cannot be told how VPP can be linked with the host: {error}"
                 self._agent.set_condition("contiv host link", False, reason)
                 await self._pause(attempt)

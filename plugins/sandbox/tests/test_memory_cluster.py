@@ -13,6 +13,7 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import IDS, NODES, OBJECTS
 from contivpp_sandbox.rigs.base import DEFAULT_UNDERLAY, ObjectReference, Probe, RigError, Underlay, Verdict
 from contivpp_sandbox.rigs.memory.rig import MemoryRig
+from contivpp_vpp.errors import NotConnected
 
 NODES_OF_RIG = ["n1", "n2", "n3"]
 
@@ -339,3 +340,75 @@ async def _happen(rig: MemoryRig, what: str, name: str, number: int) -> None:
             rig.underlay.heal()
         case "settle":
             await rig.settle(60)
+
+
+def test_a_node_whose_key_is_lost_publishes_itself_again():
+    async def test(rig):
+        await rig.api.store.delete("/contivpp/nodes/n2")
+        await rig.advance(30)
+        assert await rig.settle(60) == []
+        assert await rig.api.store.get("/contivpp/nodes/n2") is not None
+        assert await all_pairs(rig, ["x/a1", "x/a2", "x/a3"]) == []
+
+    on_cluster(test)
+
+
+def test_settings_that_changed_while_an_agent_was_dead_count():
+    def config(octet):
+        spec = {"mainVPPInterface": {"ip": f"192.168.16.{octet}/24"}}
+        return [{"kind": "NodeConfig", "metadata": {"name": "n2"}, "spec": spec}]
+
+    async def test(rig):
+        await rig.apply(config(77))
+        assert await rig.settle(60) == []
+        await rig.nodes["n2"].stop_agent(kill=True)
+        await rig.api.put(config(78))
+        await rig.nodes["n2"].start_agent()
+        await rig.advance(10)
+        assert await rig.settle(60) == []
+        (uplink,) = rig.nodes["n2"].running().state.table("Uplink").records()
+        assert uplink.address == "192.168.16.78/24"
+        assert await all_pairs(rig, ["x/a1", "x/a2", "x/a3"]) == []
+
+    on_cluster(test)
+
+
+def test_a_node_whose_id_is_given_to_another_says_so_and_publishes_no_more():
+    async def test(rig):
+        store, key = rig.api.store, "/contivpp/nodes/n2"
+        await store.put("/contivpp/ids/2", b'{"name": "n9"}')
+        await store.delete(key)
+        await rig.advance(60)
+        agent = rig.nodes["n2"].running()
+        condition = agent.conditions["contiv node ID"]
+        assert not condition.ok
+        assert "node n9's" in condition.reason
+        assert await store.get(key) is None
+        await store.put("/contivpp/ids/2", b'{"name": "n2"}')
+        assert await rig.settle(60) == []
+        assert agent.conditions["contiv node ID"].ok
+        assert await store.get(key) is not None
+
+    on_cluster(test)
+
+
+def test_a_vpp_that_does_not_tell_how_it_can_be_linked_is_asked_again():
+    async def test(rig):
+        agent = rig.nodes["n1"].running()
+        vpp = agent.plugin("vpp")
+        asked, answers = [], vpp.tap_support
+
+        async def tap_support():
+            asked.append(1)
+            if len(asked) < 4:
+                raise NotConnected("not now")
+            return await answers()
+
+        vpp.tap_support = tap_support
+        await rig.restart("vpp", "n1", kill=True)
+        await rig.advance(30)
+        assert await rig.settle(60) == []
+        assert len(asked) == 4
+        assert await all_pairs(rig, ["x/a1", "x/a2"]) == []
+
+    on_cluster(test)

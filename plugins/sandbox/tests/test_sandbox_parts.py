@@ -282,3 +282,16 @@ def test_help_has_examples(action: str, capsys):
     assert caught.value.code == 0
     assert "examples:" in (text := capsys.readouterr().out)
     assert f"contivpp sandbox {action}" in text.partition("examples:")[2]
+
+
+def test_objects_that_are_only_named_need_no_node(tmp_path):
+    file = tmp_path / "pods.yaml"
+    file.write_text(
+        "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {nodeName: gone}}\n---\n"
+        "{apiVersion: nodeconfig.contiv.vpp/v1, kind: NodeConfig, metadata: {name: gone}}\n"
+    )
+    assert [each["kind"] for each in read_manifests(str(file), None)] == ["Pod", "NodeConfig"]
+    with pytest.raises(ConfigError, match="there is no node gone"):
+        read_manifests(str(file), Scheduler(["node1"], {}))
+    with pytest.raises(ConfigError, match="there is no node left for the pod: apply a Node first"):
+        read_manifests(str(file), Scheduler([], {}))

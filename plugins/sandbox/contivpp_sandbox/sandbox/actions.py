@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -147,20 +147,26 @@ async def opened(directory: Directory, *, progress: Progress | None = None) -> A
             await cluster.close()
 
 
-def _scheduler(cluster: Cluster) -> Scheduler:
-    return Scheduler(cluster.nodes, {key: pod.record.node for key, pod in cluster.pods.items()})
+def _scheduler(cluster: Cluster, leaving: Collection[str]) -> Scheduler:
+    """Return who places pods, on the nodes that stay."""
+    nodes = [name for name in cluster.nodes if name not in leaving]
+    return Scheduler(nodes, {key: pod.record.node for key, pod in cluster.pods.items() if pod.record.node in nodes})
 
 
 async def apply(directory: Directory, *, file: str) -> int:
     """Create or change the objects of a file; what an earlier version of the same file had, and this has not, goes."""
     async with opened(directory, progress=Progress(say)) as cluster:
-        objects = read_manifests(file, _scheduler(cluster))
-        references = [reference_of(each) for each in objects]
-        if file != "-":
+        if file == "-":
+            objects = read_manifests(file, _scheduler(cluster, ()))
+        else:
             source = os.path.realpath(file)  # noqa: ASYNC240
-            gone = [each for each in cluster.sources.get(source, ()) if each not in references]
-            await _delete(cluster, [each for each in gone if _exists(cluster, each)])
-            cluster.sources[source] = references
+            kept = [reference_of(each) for each in read_manifests(file, None)]
+            gone = [each for each in cluster.sources.get(source, ()) if each not in kept and _exists(cluster, each)]
+            leaving = {each.name for each in gone if each.kind == "Node"}
+            objects = read_manifests(file, _scheduler(cluster, leaving))
+            await _delete(cluster, gone)
+            cluster.sources[source] = kept
+        references = [reference_of(each) for each in objects]
         await cluster.apply(objects)
         await cluster.kubelet.retry()
         others = len(objects) - sum(each.kind == "Pod" for each in references)
@@ -177,7 +183,7 @@ async def delete(directory: Directory, *, file: str | None, pods: Sequence[str])
     async with opened(directory) as cluster:
         wanted = [ObjectReference("Pod", *_split(name)) for name in pods]
         if file is not None:
-            wanted += [reference_of(each) for each in read_manifests(file, _scheduler(cluster))]
+            wanted += [reference_of(each) for each in read_manifests(file, None)]
         there = [each for each in wanted if _exists(cluster, each)]
         for each in wanted:
             if each not in there:

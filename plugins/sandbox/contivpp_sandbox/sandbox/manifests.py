@@ -51,13 +51,15 @@ class Scheduler:
         return str(wanted)
 
 
-def read_manifests(name: str, scheduler: Scheduler) -> list[dict[str, Any]]:
+def read_manifests(name: str, scheduler: Scheduler | None) -> list[dict[str, Any]]:
     """Return the objects of a file (`-` is stdin), ready to apply; raise ConfigError with every fault.
 
     What an API server and a scheduler would fill in is filled in: the namespace `default`, and the node of a pod.
+    Without a scheduler, for objects that are only to be named, nodes do not matter.
     """
     documents = list(_documents(name))
-    scheduler.expect(found for _, found in documents)
+    if scheduler is not None:
+        scheduler.expect(found for _, found in documents)
     faults: list[str] = []
     objects = []
     for place, found in documents:
@@ -98,7 +100,7 @@ def _documents(name: str) -> Iterator[tuple[str, Any]]:
             yield f"document {number}", document
 
 
-def _checked(found: Any, scheduler: Scheduler) -> dict[str, Any]:
+def _checked(found: Any, scheduler: Scheduler | None) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise ContivError(f"is no object, but {type(found).__name__}: write apiVersion, kind and metadata")
     result = dict(found)
@@ -110,12 +112,12 @@ def _checked(found: Any, scheduler: Scheduler) -> dict[str, Any]:
         if not isinstance(spec, Mapping):
             raise ContivError("spec: must hold the pod's settings")
         result["spec"] = dict(spec)
-        result["spec"]["nodeName"] = scheduler.place(
-            f"{result['metadata']['namespace']}/{result['metadata'].get('name')}", result["spec"].get("nodeName")
-        )
+        if scheduler is not None:
+            key = f"{result['metadata']['namespace']}/{result['metadata'].get('name')}"
+            result["spec"]["nodeName"] = scheduler.place(key, result["spec"].get("nodeName"))
         if result["spec"].get("hostNetwork"):
             raise ContivError("spec.hostNetwork: pods in the node's own network are not served yet: leave it out")
-    if result.get("kind") == "NodeConfig":
+    if result.get("kind") == "NodeConfig" and scheduler is not None:
         scheduler.known("metadata.name", result["metadata"].get("name"))
     record_of(result)
     return result

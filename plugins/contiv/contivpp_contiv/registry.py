@@ -23,7 +23,6 @@ from contivpp_core.cluster import HasStore, encode_node, node_key
 from contivpp_core.errors import ContivError
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.kubernetes import NODE, NODE_SETTINGS, NodeSettings
-from contivpp_core.kvstore import KVStore, KVStoreError
 from contivpp_core.ledger import LedgerError, LedgerWrite
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim, NodeConfig
 from contivpp_core.state import Put, Ready, Write
@@ -58,12 +57,12 @@ class Registry:
 
     async def start(self) -> None:
         """Take over what is known, and begin to watch."""
-        agent, ledger, store = self._agent, self._agent.ledger, self._store()
+        agent, ledger, in_cluster = self._agent, self._agent.ledger, self._in_cluster()
         unsourced = [table for table in _OF_OTHERS if not agent.sourced(table)]
         await agent.controller.write("nobody tells", [Ready(table) for table in unsourced])
         await self._recall()
         stored = ledger.get(SPACE, NODE_ID)
-        alone = 1 if store is None else None  # nobody could give another
+        alone = None if in_cluster else 1  # nobody could give another
         await self._become(self._config.node_id or (int(stored) if stored else alone))
         kind = ledger.get(SPACE, LINK_KIND)
         if self._config.host_interconnect != "auto":
@@ -73,8 +72,8 @@ class Registry:
         self._unlisten = agent.controller.listen(self._wake.set)
         self._spawn(self._follow(), "contiv registry")
         self._spawn(self._follow_vpp(), "contiv host link")
-        if store is not None:
-            self._spawn(self._publish(store), "contiv publisher")
+        if in_cluster:
+            self._spawn(self._publish(), "contiv publisher")
 
     async def stop(self) -> None:
         """End; what was published stays."""
@@ -90,12 +89,18 @@ class Registry:
         delay = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(attempt, 10))
         await asyncio.sleep(delay * random.uniform(0.5, 1.0))
 
-    def _store(self) -> KVStore | None:
+    def _in_cluster(self) -> bool:
         try:
-            plugin = self._agent.plugin("datastore")
+            self._agent.plugin("datastore")
         except ContivError:  # a node by itself
-            return None
-        return plugin.store if isinstance(plugin, HasStore) else None
+            return False
+        return True
+
+    async def _put(self, own: ClusterNode) -> None:
+        """Store this node; the plugin that has the store may have started after this one."""
+        plugin = self._agent.plugin("datastore")
+        assert isinstance(plugin, HasStore)
+        await plugin.store.put(node_key(own.name), encode_node(own))
 
     # --- who this node is
 
@@ -209,7 +214,7 @@ class Registry:
 
     # --- what the others are told
 
-    async def _publish(self, store: KVStore) -> None:
+    async def _publish(self) -> None:
         """Keep this node's key in the store as the node is; the store's mirror tells what it holds."""
         changed = asyncio.Event()
         changed.set()
@@ -223,8 +228,8 @@ class Registry:
                 if own is None:
                     continue
                 try:
-                    await store.put(node_key(own.name), encode_node(own))
-                except KVStoreError as error:
+                    await self._put(own)
+                except ContivError as error:
                     if not attempt:
                         log.warning("the node's addresses cannot be published yet", extra={"error": str(error)})
                     await self._pause(attempt)

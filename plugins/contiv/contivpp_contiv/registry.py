@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -23,7 +23,7 @@ from contivpp_core.cluster import HasStore, encode_node, node_key
 from contivpp_core.errors import ContivError
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.kubernetes import NODE, NODE_SETTINGS, NodeSettings
-from contivpp_core.ledger import LedgerError, LedgerWrite
+from contivpp_core.ledger import LedgerWrite
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim, NodeConfig
 from contivpp_core.state import Put, Ready, Write
 
@@ -70,8 +70,8 @@ class Registry:
         elif kind is not None:
             await self._link(kind.decode())
         self._unlisten = agent.controller.listen(self._wake.set)
-        self._spawn(self._follow(), "contiv registry")
-        self._spawn(self._follow_vpp(), "contiv host link")
+        self._spawn(self._whenever(self._wake, self._follow, "contiv registry"), "contiv registry")
+        self._spawn(self._whenever(self._vpp_changed, self._choose, "contiv host link"), "contiv host link")
         if in_cluster:
             self._spawn(self._publish(), "contiv publisher")
 
@@ -84,6 +84,23 @@ class Registry:
 
     def _spawn(self, work: asyncio._CoroutineLike[None], name: str) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+
+    async def _whenever(self, event: asyncio.Event, work: Callable[[], Awaitable[None]], condition: str) -> None:
+        """Do some work after each event, again and again until it succeeds; the condition says why it does not."""
+        attempt = 0
+        while True:
+            await event.wait()
+            event.clear()
+            try:
+                await work()
+            except Exception as error:  # VPP went again, or the disk is full: whatever it is, it may pass
+                self._agent.set_condition(condition, False, f"is tried again: {str(error) or type(error).__name__}")
+                await self._pause(attempt)
+                attempt += 1
+                event.set()
+                continue
+            self._agent.set_condition(condition, True)
+            attempt = 0
 
     async def _pause(self, attempt: int) -> None:
         delay = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(attempt, 10))
@@ -128,23 +145,10 @@ class Registry:
             self._remembered = value
 
     async def _follow(self) -> None:
-        attempt = 0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._tell_faults()
-            try:
-                await self._claimed()
-                await self._remember()
-            except LedgerError as error:  # a full disk, which may have room again
-                self._agent.set_condition("contiv ledger", False, str(error))
-                await self._pause(attempt)
-                attempt += 1
-                self._wake.set()
-                continue
-            if attempt:
-                self._agent.set_condition("contiv ledger", True)
-            attempt = 0
+        """Take note of what a write has changed."""
+        self._tell_faults()
+        await self._claimed()
+        await self._remember()
 
     async def _claimed(self) -> None:
         """Take the ID that the node has claimed. An ID that is in use is kept: pods' addresses follow from it."""
@@ -183,29 +187,13 @@ class Registry:
         """VPP may be another one: choose how it and the host are linked; until it answers, that stays as it was."""
         self._vpp_changed.set()
 
-    async def _follow_vpp(self) -> None:
-        attempt = 0
-        while True:
-            await self._vpp_changed.wait()
-            self._vpp_changed.clear()
-            try:
-                await self._choose()
-            except Exception as error:  # VPP went again, or the ledger is full: whatever it is, it may pass
-                reason = f"it cannot be told how VPP can be linked with the host: {error}"
-                self._agent.set_condition("contiv host link", False, reason)
-                await self._pause(attempt)
-                attempt += 1
-                self._vpp_changed.set()
-                continue
-            self._agent.set_condition("contiv host link", True)
-            attempt = 0
-
     async def _choose(self) -> None:
         kind = self._config.host_interconnect
         if kind == "auto":
             support = await self._agent.plugin("vpp").tap_support()  # type: ignore[attr-defined]
             kind = "tap" if support.usable else "veth"
-        await self._agent.ledger.commit(LedgerWrite(SPACE, LINK_KIND, kind.encode()))
+        if self._agent.ledger.get(SPACE, LINK_KIND) != kind.encode():
+            await self._agent.ledger.commit(LedgerWrite(SPACE, LINK_KIND, kind.encode()))
         await self._link(kind)
 
     async def _link(self, kind: str) -> None:

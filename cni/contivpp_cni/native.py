@@ -37,11 +37,11 @@ class NativeError(Exception):
     """There is no usable native program; the text says what to do."""
 
 
-def build(*, flags: Sequence[str] = FLAGS) -> bytes:
+def build(compilers: Sequence[str] = COMPILERS, flags: Sequence[str] = FLAGS) -> bytes:
     """Compile the program with the first compiler that can; `CC` in the environment names another one."""
-    chosen = [shlex.split(os.environ["CC"])] if os.environ.get("CC") else [[name] for name in COMPILERS]
-    compilers = [command for command in chosen if shutil.which(command[0])]
-    if not compilers:
+    chosen = [shlex.split(os.environ["CC"])] if os.environ.get("CC") else [[name] for name in compilers]
+    present = [command for command in chosen if shutil.which(command[0])]
+    if not present:
         raise NativeError(
             f"none of the compilers {', '.join(command[0] for command in chosen)} is there: install one (Debian: "
             "apt install musl-tools), or build the program elsewhere by `python3 -m contivpp_cni.native OUTPUT`"
@@ -49,7 +49,7 @@ def build(*, flags: Sequence[str] = FLAGS) -> bytes:
     failures = []
     with tempfile.TemporaryDirectory(prefix="contivpp-cni-") as directory:
         output = Path(directory) / "contivpp"
-        for compiler in compilers:
+        for compiler in present:
             try:
                 command = [*compiler, *flags, "-o", str(output), str(SOURCE)]
                 subprocess.run(

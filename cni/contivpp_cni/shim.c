@@ -448,10 +448,11 @@ int main(void) {
 	socket_path = variable("CONTIVPP_CNI_SOCKET", default_socket);
 	deadline = variable("CONTIVPP_CNI_DEADLINE", deadline);
 	signal(SIGPIPE, SIG_IGN);
-	start_timer(deadline_seconds());
+	double seconds = deadline_seconds();
 	if (*command == '\0')
 		fail(INVALID_ENVIRONMENT, "CNI_COMMAND is not set: this is a CNI plugin, started by the container "
 		                          "runtime (try CNI_COMMAND=VERSION)");
+	start_timer(seconds);
 	read_stdin();
 	if (strcmp(command, "VERSION") == 0) {
 		begin_json();

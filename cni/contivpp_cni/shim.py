@@ -79,22 +79,23 @@ def serve(environment: "dict[bytes, bytes]", default_socket: bytes, configuratio
     command = environment.get(b"CNI_COMMAND", b"")
     path = environment.get(b"CONTIVPP_CNI_SOCKET") or default_socket
     deadline = environment.get(b"CONTIVPP_CNI_DEADLINE") or DEADLINE
-    start_timer(deadline_seconds(deadline))
+    seconds = deadline_seconds(deadline)
+    if not command:
+        raise CniError(
+            INVALID_ENVIRONMENT,
+            "CNI_COMMAND is not set: this is a CNI plugin, started by the container runtime (try CNI_COMMAND=VERSION)",
+        )
     try:
-        if not command:
-            raise CniError(
-                INVALID_ENVIRONMENT,
-                "CNI_COMMAND is not set: this is a CNI plugin, started by the container runtime "
-                "(try CNI_COMMAND=VERSION)",
-            )
-        read_stdin(configuration)
-        if command == b"VERSION":
-            return 0, version_json(configuration)
-        return ask_agent(path, request(environment, configuration), command)
+        try:
+            start_timer(seconds)
+            read_stdin(configuration)
+            if command == b"VERSION":
+                return 0, version_json(configuration)
+            return ask_agent(path, request(environment, configuration), command)
+        finally:  # within the other `try`, as it may ring here, too
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
     except DeadlineError:
         raise unavailable(path, command, f"no answer within {printable(deadline)} s") from None
-    finally:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
 def deadline_seconds(text: bytes) -> float:

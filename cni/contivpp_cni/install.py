@@ -250,7 +250,8 @@ def compiled(python: Path, source: bytes) -> tuple[bytes, bytes]:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise InstallError(f"--python {python}: cannot be run: {error}") from error
     if not usable:
-        raise InstallError(f"--python {python}: is {name} {major}.{minor}; CPython 3.9 or newer is needed")
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        raise InstallError(f"--python {python}: is {name} {major}.{minor}; CPython {oldest} or newer is needed")
     return bytes.fromhex(magic), bytes.fromhex(code)
 
 

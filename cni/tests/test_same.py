@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,13 +19,13 @@ from contivpp_cni import shim
 
 Installed = Callable[[str, Path], Path]
 
-NO_NUL = st.binary(max_size=40).map(lambda raw: raw.replace(b"\0", b""))
-TEXT = st.one_of(
-    NO_NUL, st.text(max_size=20).map(lambda text: text.encode("utf-8", "surrogatepass").replace(b"\0", b""))
+# Where the rules of UTF-8 and JSON change.
+EDGES = b'\x01\x1f "\\~\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xff'
+TEXT = st.lists(st.sampled_from(EDGES), max_size=12).map(bytes) | st.binary(max_size=20).map(
+    lambda raw: raw.replace(b"\0", b"")
 )
 NAMES = st.binary(max_size=6).map(lambda raw: b"CNI_" + raw.replace(b"\0", b"").replace(b"=", b""))
-COMMANDS = st.one_of(st.sampled_from([*shim.COMMANDS, b"", b"add", b"VERSION"]), TEXT)
-# A valid deadline that is short would compare the machine's speed.
+COMMANDS = st.sampled_from([*shim.COMMANDS, b"add", b"XYZ"])
 PLAIN_DEADLINES = [b"", b"110", b"109.5", b"60.", b"0", b"111", b"1" * 17]  # a short one would compare speeds
 DEADLINES = st.one_of(st.sampled_from(PLAIN_DEADLINES), TEXT.filter(lambda text: text.strip(b"0123456789.") != b""))
 TOKENS = st.sampled_from(
@@ -41,7 +41,19 @@ TOKENS = st.sampled_from(
         b"\xff",
     ]
 ).map(lambda token: bytes([token]) if isinstance(token, int) else token)
+SPACES = st.one_of(
+    st.lists(st.sampled_from([b" ", b"\n", b"\f", b"\v\t"]), max_size=3).map(b"".join),
+    st.integers(40, 62).map(b" ".__mul__),
+)
+VERSIONS = st.one_of(
+    st.lists(st.sampled_from([b"1", b"0.", b"-", b"a", b"\xff", b"\\"]), max_size=4).map(b"".join),
+    st.integers(12, 20).map(b"1".__mul__),
+)
+NEAR_VERSIONS = st.tuples(SPACES, SPACES, VERSIONS, SPACES).map(
+    lambda parts: b'{%s"cniVersion"%s:%s"%s"' % (parts[0], parts[1], parts[3], parts[2])
+)
 STDIN = st.one_of(
+    NEAR_VERSIONS,
     st.lists(TOKENS, max_size=30).map(b"".join),
     st.lists(TOKENS, max_size=30).map(lambda tokens: b"{" + b"".join(tokens)),
     st.binary(max_size=200),
@@ -94,49 +106,74 @@ class Agent:
         self._listener.close()
 
 
+class Both:
+    """The native executable and the Python one, with one socket."""
+
+    def __init__(self, agent: Agent, native: Path, python: Path) -> None:
+        self.agent = agent
+        self._native = native
+        self._python = python
+
+    def compare(self, environment: dict[bytes, bytes], stdin: bytes) -> None:
+        expected = self._call(self._python, environment, stdin)
+        assert self._call(self._native, environment, stdin) == expected
+        _, output, received = expected
+        if not received:  # its own words
+            assert output.isascii()
+            json.loads(output)
+
+    def _call(self, executable: Path, environment: dict[bytes, bytes], stdin: bytes) -> tuple[int, bytes, list[bytes]]:
+        self.agent.received.clear()
+        done = subprocess.run([executable], input=stdin, capture_output=True, env=environment, timeout=60, check=False)
+        assert done.stderr == b""
+        return done.returncode, done.stdout, list(self.agent.received)
+
+
 @pytest.fixture(scope="module", params=["native", "sanitized"])
 def both(
     request: pytest.FixtureRequest, installed: Installed, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Agent, list[Path]]]:
-    """The native executable and the Python one, with one socket."""
+) -> Iterator[Both]:
     directory = tmp_path_factory.mktemp("both")
     agent = Agent(directory / "s")
-    executables = [installed(kind, directory) for kind in (request.param, "compiled")]
-    yield agent, executables
+    yield Both(agent, installed(request.param, directory), installed("compiled", directory))
     agent.close()
 
 
-def call(agent: Agent, executable: Path, environment: dict[bytes, bytes], stdin: bytes) -> tuple[Any, ...]:
-    agent.received.clear()
-    done = subprocess.run([executable], input=stdin, capture_output=True, env=environment, timeout=60, check=False)
-    assert done.stderr == b""
-    return done.returncode, done.stdout, list(agent.received)
+SETTINGS = settings(max_examples=80, deadline=None, print_blob=True)
 
 
-VARIABLES = st.builds(
-    lambda command, deadline, path, others: {
-        b"CONTIVPP_CNI_SOCKET": path,
-        b"CONTIVPP_CNI_DEADLINE": deadline,
-        b"OTHER": b"1",
-        **others,
-        b"CNI_COMMAND": command,
-    },
-    command=COMMANDS,
-    deadline=st.just(b"") | DEADLINES,
-    path=st.just(b"") | st.just(b"") | TEXT.map(b"/none/".__add__),
-    others=st.dictionaries(NAMES, TEXT, max_size=4),
+@SETTINGS
+@given(
+    command=st.sampled_from([b"ADD", b"STATUS", b"XYZ"]),
+    environment=st.dictionaries(NAMES, TEXT, max_size=4),
+    stdin=STDIN,
+    answer=ANSWERS,
+    cut=st.integers(0, 40),
 )
-
-
-@settings(max_examples=150, deadline=None, print_blob=True)
-@given(environment=VARIABLES, stdin=STDIN, answer=ANSWERS, split=st.integers(0, 40))
-def test_both_say_the_same(
-    both: tuple[Agent, list[Path]], environment: dict[bytes, bytes], stdin: bytes, answer: bytes, split: int
+def test_both_send_and_pass_the_same(
+    both: Both, *, command: bytes, environment: dict[bytes, bytes], stdin: bytes, answer: bytes, cut: int
 ) -> None:
-    agent, (native, python) = both
-    agent.pieces = [piece for piece in (answer[:split], answer[split:]) if piece]
-    expected = call(agent, python, environment, stdin)
-    assert call(agent, native, environment, stdin) == expected
-    if not expected[2]:  # its own words
-        assert expected[1].isascii()
-        json.loads(expected[1])
+    both.agent.pieces = [piece for piece in (answer[:cut], answer[cut:]) if piece]
+    both.compare({b"OTHER": b"1", **environment, b"CNI_COMMAND": command}, stdin)
+
+
+@SETTINGS
+@given(command=COMMANDS | TEXT, path=TEXT.map(b"/none/".__add__), deadline=st.just(b"") | DEADLINES, stdin=STDIN)
+def test_both_say_the_same_without_the_agent(
+    both: Both, command: bytes, path: bytes, deadline: bytes, stdin: bytes
+) -> None:
+    variables = {b"CNI_COMMAND": command, b"CONTIVPP_CNI_SOCKET": path, b"CONTIVPP_CNI_DEADLINE": deadline}
+    both.compare(variables, stdin)
+
+
+@SETTINGS
+@given(stdin=STDIN)
+def test_both_find_the_same_version(both: Both, stdin: bytes) -> None:
+    both.compare({b"CNI_COMMAND": b"VERSION"}, stdin)
+
+
+def test_both_replace_the_same_of_every_sequence_of_edges(both: Both) -> None:
+    sequences = [bytes(edges) + b"." for edges in itertools.product(EDGES, repeat=3)]
+    for begin in range(0, len(sequences), 25_000):
+        path = b"/none/" + b"".join(sequences[begin : begin + 25_000])
+        both.compare({b"CNI_COMMAND": b"ADD", b"CONTIVPP_CNI_SOCKET": path}, b"")

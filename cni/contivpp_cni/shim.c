@@ -449,11 +449,11 @@ int main(void) {
 	deadline = variable("CONTIVPP_CNI_DEADLINE", deadline);
 	signal(SIGPIPE, SIG_IGN);
 	double seconds = deadline_seconds();
+	start_timer(seconds);
+	read_stdin();
 	if (*command == '\0')
 		fail(INVALID_ENVIRONMENT, "CNI_COMMAND is not set: this is a CNI plugin, started by the container "
 		                          "runtime (try CNI_COMMAND=VERSION)");
-	start_timer(seconds);
-	read_stdin();
 	if (strcmp(command, "VERSION") == 0) {
 		begin_json();
 		put("\"supportedVersions\":[" SUPPORTED_VERSIONS "]}\n");

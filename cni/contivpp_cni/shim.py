@@ -80,15 +80,16 @@ def serve(environment: "dict[bytes, bytes]", default_socket: bytes, configuratio
     path = environment.get(b"CONTIVPP_CNI_SOCKET") or default_socket
     deadline = environment.get(b"CONTIVPP_CNI_DEADLINE") or DEADLINE
     seconds = deadline_seconds(deadline)
-    if not command:
-        raise CniError(
-            INVALID_ENVIRONMENT,
-            "CNI_COMMAND is not set: this is a CNI plugin, started by the container runtime (try CNI_COMMAND=VERSION)",
-        )
     try:
         try:
             start_timer(seconds)
             read_stdin(configuration)
+            if not command:
+                raise CniError(
+                    INVALID_ENVIRONMENT,
+                    "CNI_COMMAND is not set: this is a CNI plugin, started by the container runtime "
+                    "(try CNI_COMMAND=VERSION)",
+                )
             if command == b"VERSION":
                 return 0, version_json(configuration)
             return ask_agent(path, request(environment, configuration), command)

@@ -18,16 +18,15 @@ from typing import Any
 import jsonschema
 
 from .cni_table import VERSIONS, Answer, Check, Facts, Step, difference, filled, schemas
-from .cni_world import World, fresh, links_of
+from .cni_world import World, fresh, links_of, names_in
 from .executables import Executable, Outcome
-from .processes import run, until
+from .processes import run
 
 __all__ = ["Case", "Ended"]
 
 ATTACHMENT = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH")
 VARIABLES = {"ADD": ATTACHMENT, "DEL": ATTACHMENT, "CHECK": ATTACHMENT, "GC": ("CNI_PATH",), "STATUS": ("CNI_PATH",)}
 NETWORK = "spec-net"
-HOST_ROUTES = {"default": "0.0.0.0/0"}
 
 
 @dataclass
@@ -273,15 +272,17 @@ class Case:
 
     async def _clean(self) -> None:
         """Remove everything that the check has made, and see that nothing is left of it."""
-        rig = self.world.rig
-        await self.world.heal()
-        for container, interface, network in sorted(self._touched):
+        world, namespaces = self.world, self.world.rig.namespaces
+        if any(step.agent or step.vpp for step in self.check.steps):
+            await world.heal()
+        for key in world.attachments():
+            container, _, interface = key.partition("/")
+            network = next((each[2] for each in self._touched if each[:2] == (container, interface)), NETWORK)
             config = {"cniVersion": "1.0.0", "name": network, "type": "contivpp"}
-            await rig.cni("DEL", container, "", interface=interface, stdin=json.dumps(config).encode())
-        await until(lambda: not self.world.attachments(), 5, f"nothing is left: {list(self.world.attachments())}")
-        left = [each["ifname"] for netns in self._namespaces.values() if netns in rig.namespaces.made
-                for each in await links_of(netns) if each["ifname"] not in ("lo", "foreign")]  # fmt: skip
-        for netns in self._namespaces.values():
-            if netns in rig.namespaces.made:
-                rig.namespaces.drop(netns)
+            await world.rig.cni("DEL", container, "", interface=interface, stdin=json.dumps(config).encode())
+        assert not world.attachments()
+        mine = [netns for netns in self._namespaces.values() if netns in namespaces.made]
+        left = [name for netns in mine for name in names_in(netns) if name not in ("lo", "foreign")]
+        for netns in mine:
+            namespaces.drop(netns)
         assert not left, f"interfaces are left: {left}"

@@ -9,15 +9,16 @@ import ipaddress
 import json
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from .executables import Executable
 from .harness import Footprint, Node, node
-from .processes import run, until
+from .processes import in_namespace, run, until
 
-__all__ = ["World", "links_of", "world"]
+__all__ = ["World", "fresh", "links_of", "names_in", "world"]
 
 BYSTANDER = "bystander"
 SETTINGS = {"ipam": {"podSubnetOneNodePrefixLen": 28}, "contiv": {"addDeadlineSeconds": 5}}
@@ -90,6 +91,11 @@ class World:
             await rig.start_agent()
         await until(rig.ready, 20, "the agent is ready")
         await rig.settled()
+
+
+def names_in(netns: str) -> list[str]:
+    """The names of a namespace's links."""
+    return in_namespace(netns, lambda: [name for _, name in socket.if_nameindex()])
 
 
 async def links_of(netns: str, name: str = "") -> list[dict[str, Any]]:

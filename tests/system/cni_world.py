@@ -39,7 +39,7 @@ class World:
 
     async def start(self) -> None:
         rig = self.rig
-        await rig.start_agent()
+        await rig.start_agent(seconds=60)
         await rig.settled()
         await rig.pods(1, prefix="warm")
         await rig.delete("warm0")
@@ -74,9 +74,9 @@ class World:
         return {key: each for key, each in keyed.items() if each["container_id"] != BYSTANDER}
 
     def free_address(self) -> str:
-        """An address of the node's subnet that nobody has: the highest."""
+        """An address of the node's subnet that nobody has: the highest, but for one that is reserved."""
         used = {each["address"] for each in self.rig.get("tables", "LocalPod")["records"]}
-        return next(str(each) for each in reversed(list(self.subnet.hosts())) if str(each) not in used)
+        return next(str(each) for each in reversed(list(self.subnet.hosts())[:-1]) if str(each) not in used)
 
     async def pings(self, netns: str, address: str) -> bool:
         return (await run("ping", "-n", "-c1", "-W2", address, netns=netns))[0] == 0
@@ -88,8 +88,8 @@ class World:
         if process is None or process.returncode is not None:
             await rig.vpp.start()
         if rig.agent is None or rig.agent.returncode is not None:
-            await rig.start_agent()
-        await until(rig.ready, 20, "the agent is ready")
+            await rig.start_agent(seconds=60)
+        await until(rig.ready, 60, "the agent is ready")
         await rig.settled()
 
 

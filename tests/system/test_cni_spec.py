@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
@@ -21,28 +21,41 @@ pytestmark = [pytest.mark.netns, pytest.mark.tun, pytest.mark.asyncio(loop_scope
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    """One node for all checks with one VPP."""
+async def embedded() -> AsyncIterator[World]:
+    """One node for all checks."""
     if reason := tools():
         pytest.skip(reason)
-    if request.param == "real" and executable() is None:
-        pytest.skip(f"{VARIABLE} does not name a VPP executable")
-    async with world(request.param) as made:
+    async with world("embedded") as made:
         yield made
 
 
-def cases() -> Iterator[Any]:
-    """Each check with each of its versions and each kind of executable; with a real VPP, those marked so."""
-    for dataplane in ("embedded", "real"):
-        for check in load():
-            for version in check.expanded():
-                for kind in KINDS:
-                    if dataplane == "embedded" or check.real:
-                        marks = [pytest.mark.realvpp] if dataplane == "real" else []
-                        name = f"{dataplane}-{kind}-{check.id}-{version}"
-                        yield pytest.param(dataplane, check, version, kind, id=name, marks=marks)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def real() -> AsyncIterator[World]:
+    """The same with a real VPP."""
+    if reason := tools():
+        pytest.skip(reason)
+    if executable() is None:
+        pytest.skip(f"{VARIABLE} does not name a VPP executable")
+    async with world("real") as made:
+        yield made
 
 
-@pytest.mark.parametrize(("place", "check", "version", "kind"), list(cases()), indirect=["place"])
-async def test_check(place: World, check: Check, version: str, kind: str) -> None:
-    await Case(place, check, version, place.executable(kind)).run()
+def cases(checks: Iterable[Check]) -> list[Any]:
+    """Each check with each of its versions and each kind of executable."""
+    return [
+        pytest.param(check, version, kind, id=f"{kind}-{check.id}-{version}")
+        for kind in KINDS
+        for check in checks
+        for version in check.expanded()
+    ]
+
+
+@pytest.mark.parametrize(("check", "version", "kind"), cases(load()))
+async def test_check(embedded: World, check: Check, version: str, kind: str) -> None:
+    await Case(embedded, check, version, embedded.executable(kind)).run()
+
+
+@pytest.mark.realvpp
+@pytest.mark.parametrize(("check", "version", "kind"), cases(check for check in load() if check.real))
+async def test_check_on_real_vpp(real: World, check: Check, version: str, kind: str) -> None:
+    await Case(real, check, version, real.executable(kind)).run()

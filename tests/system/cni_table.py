@@ -91,6 +91,7 @@ class Check(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     steps: list[Step]
     versions: str | list[str] = "all"
     real: bool = False
+    defect: str = ""  # why it fails for now
 
     def expanded(self) -> list[str]:
         """Return the versions: all of them, those that are listed, or those from one on (`0.4.0+`)."""
@@ -118,7 +119,7 @@ def _steps(row: dict[str, Any]) -> dict[str, Any]:
     """A check of one step has the step's keys beside its own."""
     if "steps" in row:
         return row
-    own = {key: row[key] for key in ("id", "spec", "versions", "real") if key in row}
+    own = {key: row[key] for key in ("id", "spec", "versions", "real", "defect") if key in row}
     return {**own, "steps": [{key: value for key, value in row.items() if key not in own}]}
 
 

@@ -90,6 +90,9 @@ class Rig:
         command = environment.get(b"CNI_COMMAND", b"")
         told = conforming(command, stdin, outcome)
         self.ends[told] = self.ends.get(told, 0) + 1
+        if told in ("error 11", "error 50", "error 51"):  # "try again" is no answer to a call that is wrong
+            size = sum(len(name) + len(value) + 2 for name, value in environment.items())
+            assert size > ENVIRONMENT_LIMIT, outcome.stdout
         if command == b"ADD" and outcome.status == 0:
             self.added += 1
             self._undo(environment, stdin)

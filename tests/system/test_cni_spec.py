@@ -6,6 +6,8 @@ CONTIVPP_CNI_EVERY=1 runs every version with every kind of executable.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -18,7 +20,7 @@ from contivpp_vpp.testing import VARIABLE, executable
 from .cni_case import Case
 from .cni_table import Check, load
 from .cni_world import World, world
-from .executables import KINDS
+from .executables import KINDS, Outcome
 from .harness import tools
 
 pytestmark = [pytest.mark.netns, pytest.mark.tun, pytest.mark.asyncio(loop_scope="module")]
@@ -65,6 +67,31 @@ def cases(checks: Iterable[Check]) -> list[Any]:
 @pytest.mark.parametrize(("check", "version", "kind"), cases(load()))
 async def test_check(embedded: World, check: Check, version: str, kind: str) -> None:
     await Case(embedded, check, version, embedded.executable(kind)).run()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_calls_at_once(embedded: World, kind: str) -> None:
+    """ "Plugins must handle being executed concurrently across different containers" (3, Lifecycle & Ordering)."""
+    program, namespaces = embedded.executable(kind), embedded.rig.namespaces
+    config = b'{"cniVersion": "1.1.0", "name": "spec-net"}'
+    sandboxes = {f"once{number}": namespaces.make(f"once{number}") for number in range(8)}
+
+    async def every(command: str) -> list[Outcome]:
+        environments = [
+            {"CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": netns, "CNI_IFNAME": "eth0"}
+            for container, netns in sandboxes.items()
+        ]
+        raw = [{os.fsencode(key): os.fsencode(value) for key, value in each.items()} for each in environments]
+        return await asyncio.gather(*(asyncio.to_thread(program.call, each, config) for each in raw))
+
+    added = await every("ADD")
+    assert [each.status for each in added] == [0] * 8, added
+    assert len({json.loads(each.stdout)["ips"][0]["address"] for each in added}) == 8
+    assert len(embedded.attachments()) == 8
+    assert await every("DEL") == [Outcome(0, b"", b"")] * 8
+    assert embedded.attachments() == {}
+    for path in sandboxes.values():
+        namespaces.drop(path)
 
 
 @pytest.mark.realvpp

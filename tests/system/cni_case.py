@@ -234,6 +234,8 @@ class Case:
         netns, link = self._filled(facts.netns), self._filled(facts.link)
         about_link = (facts.up, facts.mac, facts.mtu, facts.addresses)
         if facts.present is not None or any(each is not None for each in about_link):
+            if facts.present is False:  # DEL waits 2 s for that; on a busy machine it may take longer
+                await until(lambda: link not in names_in(netns), 5, f"{link} is gone from {netns}")
             found = await links_of(netns, link)
             assert bool(found) == (facts.present is not False), f"{link}: {found}"
             if found:

@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import yaml
 
-__all__ = ["VERSIONS", "Answer", "Check", "Facts", "Step", "difference", "filled", "load", "schemas"]
+__all__ = ["VERSIONS", "Answer", "Check", "Facts", "Step", "difference", "filled", "load", "shaped"]
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 FOLDER = Path(__file__).with_name("cni")
@@ -124,10 +125,15 @@ def _steps(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def schemas() -> dict[str, Any]:
-    """The JSON schemas of results and errors, by what they describe."""
-    loaded: dict[str, Any] = yaml.safe_load((FOLDER / "schemas.yaml").read_text())
-    return loaded
+def _schema(name: str) -> jsonschema.Draft202012Validator:
+    schemas: dict[str, Any] = yaml.safe_load((FOLDER / "schemas.yaml").read_text())
+    return jsonschema.Draft202012Validator(schemas[name])
+
+
+def shaped(value: Any, name: str) -> None:
+    """Assert that what was printed has the shape of the schema of this name."""
+    if told := [error.message for error in _schema(name).iter_errors(value)]:
+        raise AssertionError(f"no {name}: {told}: {value}")
 
 
 def filled(value: Any, names: Mapping[str, Any]) -> Any:

@@ -32,8 +32,9 @@ exec sleep infinity
 class Machine:
     """The namespaces of a node's processes; `group` is the name of the control group for its containers."""
 
-    def __init__(self, netns: str, holder: int = 0, group: str = "") -> None:
-        self.netns, self.group, self._holder = netns, group, holder
+    def __init__(self, netns: str, holder: int = 0, folder: Path | None = None) -> None:
+        self.netns, self._holder, self._folder = netns, holder, folder
+        self.group = folder.name if folder else ""
         mounts = [f"--mount=/proc/{holder}/ns/mnt"] if holder else []
         self.enter = ("nsenter", f"--net={netns}", *mounts)
 
@@ -43,9 +44,10 @@ class Machine:
         return Path(f"/proc/{self._holder}/root")
 
     def mounts(self) -> list[str]:
-        """What is mounted where."""
+        """Where something is mounted in the node's folder, and in those that are empty at first."""
         lines = Path(f"/proc/{self._holder}/mountinfo").read_text().splitlines()
-        return sorted(line.split()[4] for line in lines)
+        ours = (f"{self._folder}/", "/run/", "/var/")
+        return sorted(path for line in lines if (path := line.split()[4]).startswith(ours))
 
     def processes(self) -> dict[int, str]:
         """Every process of the node, except the holder: command line by process ID.
@@ -94,7 +96,7 @@ async def machine(folder: Path, netns: str) -> AsyncIterator[Machine]:
         "nsenter", f"--net={netns}", "unshare", "--mount", "--propagation", "slave", "sh", "-c", SETUP,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    made = Machine(netns, holder.pid, folder.name)
+    made = Machine(netns, holder.pid, folder)
     try:
         assert holder.stdout is not None
         assert await holder.stdout.readline() == b"ready\n"

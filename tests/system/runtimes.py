@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from contivpp_cni import install
@@ -83,6 +84,6 @@ async def neighbours(rig: Node) -> list[str]:
     connection = await Connection.open(unix_socket(rig.vpp.api_socket), name="test")
     try:
         found = await connection.dump(m.IpNeighborDump(af=0))
-        return sorted(f"{each.neighbor.sw_if_index}: {each.neighbor.ip_address}" for each in found)
+        return sorted(f"{each.neighbor.sw_if_index}: {IPv4Address(each.neighbor.ip_address)}" for each in found)
     finally:
         connection.close()

@@ -27,6 +27,7 @@ OLDEST_PYTHON = (3, 9)
 SHEBANG_LIMIT = 127  # of kernels before 5.1, with "#!" and the option
 SOCKET_PATH_LIMIT = 107  # sun_path, less its closing NUL
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+CAPABILITIES = ("dns", "ips", "mac")  # without them no runtime passes on what is asked for one pod
 # What a chained plugin needs in the configuration beside its type.
 CHAINED: dict[str, dict[str, Any]] = {
     "portmap": {"capabilities": {"portMappings": True}, "externalSetMarkChain": "KUBE-MARK-MASQ"},
@@ -204,7 +205,7 @@ def compiled(python: Path, source: bytes) -> tuple[bytes, bytes]:
 
 
 def configuration_text(options: argparse.Namespace) -> bytes:
-    ours: dict[str, Any] = {"type": BINARY_NAME}
+    ours: dict[str, Any] = {"type": BINARY_NAME, "capabilities": dict.fromkeys(CAPABILITIES, True)}
     if options.mtu is not None:
         ours["mtu"] = options.mtu
     plugins = [ours, *({"type": plugin, **CHAINED.get(plugin, {})} for plugin in options.chain)]

@@ -10,6 +10,8 @@ import pytest
 
 from contivpp_cni import install
 
+ASKED = {"dns": True, "ips": True, "mac": True}
+
 
 def run(tmp_path: Path, *more: str) -> int:
     return install.main(["--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "conf"), *more])
@@ -20,7 +22,7 @@ def test_install_again_and_uninstall(tmp_path: Path, capsys: pytest.CaptureFixtu
     binary, conf = tmp_path / "bin" / "contivpp", tmp_path / "conf" / "10-contivpp.conflist"
     assert (binary.stat().st_mode & 0o777, conf.stat().st_mode & 0o777) == (0o755, 0o644)
     plugins = json.loads(conf.read_text())["plugins"]
-    assert plugins[0] == {"type": "contivpp", "mtu": 1450}
+    assert plugins[0] == {"type": "contivpp", "capabilities": ASKED, "mtu": 1450}
     assert plugins[1]["capabilities"] == {"portMappings": True}
     assert "portmap is absent" in capsys.readouterr().out
     assert run(tmp_path, "--mtu", "1450", "--chain", "portmap") == 0

@@ -32,7 +32,7 @@ REAL_VPP_PODS = 13  # of AF_PACKET at once, see `test_churn.py`
 EXPECTED = re.compile(r"the Contiv-VPP agent did not serve")
 T = TypeVar("T")
 BROKEN = re.compile(r"closed the connection|the connection broke")
-REPEATS = 200  # of one pod's calls; the kubelet never gives up
+REPEATS = 50  # of one pod's calls; the kubelet never gives up
 
 
 class Kubelet:
@@ -49,26 +49,26 @@ class Kubelet:
             try:
                 return await self.daemon.run_pod(name, attempt=attempt)
             except Refused as error:
-                await self._failed(error)
+                await self._failed(error, attempt)
             for sandbox in await self.daemon.sandboxes(name):
                 await self.stop(sandbox)
         raise AssertionError(f"{name} did not start in {REPEATS} attempts: {self.surprises[-3:]}")
 
     async def stop(self, sandbox: str) -> None:
-        for _ in range(REPEATS):
+        for attempt in range(REPEATS):
             try:
                 await self.daemon.remove_pod(sandbox)
                 return
             except Refused as error:
-                await self._failed(error)
+                await self._failed(error, attempt)
         raise AssertionError(f"{sandbox} was not removed in {REPEATS} attempts: {self.surprises[-3:]}")
 
-    async def _failed(self, error: Refused) -> None:
+    async def _failed(self, error: Refused, attempt: int) -> None:
         self.refused += 1
         self.broken += bool(BROKEN.search(str(error)))
         if not EXPECTED.search(str(error)):
             self.surprises.append(str(error))
-        await asyncio.sleep(self.random.uniform(0.5, 3.0))
+        await asyncio.sleep(self.random.uniform(0.5, 1.0) * 2 ** min(attempt, 4))
 
     async def kill_until(self, over: asyncio.Event) -> None:
         """Kill the agent at random moments, and start it again."""

@@ -11,7 +11,6 @@ import contextlib
 import json
 import platform
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from .harness import Node
@@ -198,5 +197,3 @@ async def containerd(rig: Node) -> AsyncIterator[Containerd]:
         yield daemon
     finally:
         await daemon.kill()
-
-

@@ -257,7 +257,9 @@ class Faulty:
 
 
 @contextlib.asynccontextmanager
-async def node(kind: str, *, settings: Mapping[str, Any] | None = None, own_mounts: bool = False) -> AsyncIterator[Node]:
+async def node(
+    kind: str, *, settings: Mapping[str, Any] | None = None, own_mounts: bool = False
+) -> AsyncIterator[Node]:
     """A node with VPP (`embedded` or `real`) and an agent that is not started yet; everything ends with the block.
 
     With `own_mounts` it also has a mount namespace of its own, for container runtimes.

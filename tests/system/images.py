@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container images made here: busybox (static) in one layer, as an archive in OCI's layout or as a plain folder tree."""
+"""Container images made here: busybox (static) in one layer, as a root folder or as an archive in the layout of OCI."""
 
 from __future__ import annotations
 

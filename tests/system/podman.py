@@ -36,7 +36,7 @@ default_network = "{network}"
 class Podman:
     """podman's command, used inside a node."""
 
-    def __init__(self, rig: Node, runtime: str) -> None:
+    def __init__(self, rig: Node) -> None:
         self.rig = rig
         self.folder = rig.folder / "podman"
         (self.folder / "tmp").mkdir(parents=True)
@@ -44,7 +44,7 @@ class Podman:
         bin_folder, conf_folder = install_cni(rig)
         self._config = self.folder / "containers.conf"
         self._config.write_text(
-            CONFIG.format(bin=bin_folder, conf=conf_folder, network=NETWORK, runtime=program(runtime, runtime))
+            CONFIG.format(bin=bin_folder, conf=conf_folder, network=NETWORK, runtime=program("runc", "runc"))
         )
         self._command = (
             *rig.machine.enter, program("podman", "podman"), "--root", str(self.folder / "root"),
@@ -87,8 +87,11 @@ class Podman:
 
 
 @contextlib.asynccontextmanager
-async def podman(rig: Node, runtime: str = "runc") -> AsyncIterator[Podman]:
+async def podman(rig: Node) -> AsyncIterator[Podman]:
     """podman with our network on a node, and an image."""
-    made = Podman(rig, runtime)
+    made = Podman(rig)
     await made.load_image()
-    yield made
+    try:
+        yield made
+    finally:
+        await made.attempt("rm", "--all", "--force", "--time", "0")

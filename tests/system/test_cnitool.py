@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""containernetworking's own command connects namespaces through our executable, as every runtime on its library does."""
+"""containernetworking's own command connects namespaces by our executable, as each runtime on its library does."""
 
 from __future__ import annotations
 

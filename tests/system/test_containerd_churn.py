@@ -75,7 +75,7 @@ class Kubelet:
         rig = self.daemon.rig
         while not over.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), self.random.uniform(0.1, 2.5))
+                await asyncio.wait_for(over.wait(), self.random.uniform(0.2, 5.0))
                 return
             self.kills += 1
             await rig.kill_agent()

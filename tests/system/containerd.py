@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import json
 import platform
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from .harness import Node
@@ -79,6 +80,7 @@ class Containerd:
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         await until(lambda: accepts(self.socket), 20, f"containerd accepts connections\n{self.log()}")
+        await self._patiently(self._serves, f"containerd serves the CRI\n{self.log()}")
 
     async def kill(self) -> None:
         await end(self.process)
@@ -92,15 +94,23 @@ class Containerd:
         await self.ctr("images", "import", "--snapshotter", "native", str(archive))
         archive.unlink()
 
-        async def known() -> bool:
-            images = json.loads(await self.crictl("images", "-o", "json"))["images"]
-            return {IMAGE, PAUSE} <= {tag for image in images for tag in image["repoTags"]}
+        await self._patiently(self._knows_images, f"the images are known\n{self.log()}")
 
-        for _ in range(100):
-            if await known():
-                return
+    async def _serves(self) -> bool:
+        with contextlib.suppress(Refused):
+            await self.crictl("version")
+            return True
+        return False
+
+    async def _knows_images(self) -> bool:
+        images = json.loads(await self.crictl("images", "-o", "json"))["images"]
+        return {IMAGE, PAUSE} <= {tag for image in images for tag in image["repoTags"]}
+
+    async def _patiently(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        end = time.monotonic() + 30
+        while not await condition():
+            assert time.monotonic() < end, f"not within 30 s: {what}"
             await asyncio.sleep(0.05)
-        raise AssertionError(f"the images are not known\n{self.log()}")
 
     async def ctr(self, *arguments: str) -> str:
         return await self._run(self._ctr, "--address", self.socket, "--namespace", "k8s.io", *arguments)

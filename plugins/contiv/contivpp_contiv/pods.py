@@ -42,6 +42,7 @@ class PodRenderer:
             "linux/link-up",
             "linux/offload",
             "linux/mtu",
+            "linux/sysctl",
             "linux/address",
             "linux/route",
             "linux/neighbour",
@@ -65,7 +66,7 @@ class PodRenderer:
 def pod_items(pod: LocalPod) -> Iterable[Item]:
     """Return the items of a pod's interface, in VPP and in Linux."""
     interface = names.vpp_interface(pod.container_id, pod.interface)
-    mac = names.pod_mac(pod.container_id, pod.interface)
+    mac = pod.mac
     vpp_mac = names.vpp_mac(pod.container_id, pod.interface)
     if pod.wiring == "tap":
         yield vpp.Tap(
@@ -110,9 +111,20 @@ def _vpp_items(pod: LocalPod, *, interface: str, mac: str) -> Iterable[Item]:
 def _linux_items(netns: Namespace, pod: LocalPod, *, vpp_mac: str) -> Iterable[Item]:
     link = pod.interface
     yield linux.LinkUp(namespace=netns, name="lo")
+    for name, value in pod.sysctls:
+        yield linux.Sysctl(namespace=netns, name=name, value=value)
     yield linux.Mtu(namespace=netns, link=link, mtu=pod.mtu)
     yield linux.LinkUp(namespace=netns, name=link)
     yield linux.Address(namespace=netns, link=link, address=f"{pod.address}/32")
-    yield linux.Route(namespace=netns, destination=f"{pod.gateway}/32", link=link, scope="link")
-    yield linux.Route(namespace=netns, destination="0.0.0.0/0", link=link, gateway=pod.gateway)
+    yield linux.Route(
+        namespace=netns, destination=f"{pod.gateway}/32", link=link, scope="link", metric=pod.metric
+    )
+    for route in pod.all_routes:
+        yield linux.Route(
+            namespace=netns,
+            destination=route.destination,
+            link=link,
+            gateway=route.gateway,
+            metric=route.metric,
+        )
     yield linux.Neighbour(namespace=netns, link=link, address=pod.gateway, mac=vpp_mac)

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from contivpp_core.config import ConfigSection
@@ -33,6 +34,7 @@ from contivpp_vpp.incarnation import Incarnation
 from contivpp_vpp.nics import Nics
 from contivpp_vpp.probe import TapSupport, probe_tap, recall, remember
 from contivpp_vpp.settings import VppSettings
+from contivpp_vpp.short_paths import ShortPaths
 from contivpp_vpp.transports import Connect, ProtocolFactory, unix_socket
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ __all__ = ["REQUIRED", "VppPlugin", "plugin"]
 log = logging.getLogger(__name__)
 
 DOMAIN = "vpp"
+NAMESPACE_LINKS = "netns"  # beside the API socket
 _SUBSCRIBED = -31  # INVALID_REGISTRATION: this connection asked for the events before
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
 
@@ -113,7 +116,8 @@ class VppPlugin(Plugin):
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
         settings = agent.config.section("vpp", VppSettings)
-        return all_descriptors(self._access, persistent_taps=settings.persistent_taps)
+        paths = ShortPaths(Path(settings.api_socket).parent / NAMESPACE_LINKS)
+        return all_descriptors(self._access, persistent_taps=settings.persistent_taps, paths=paths)
 
     # --- life
 

@@ -36,6 +36,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   disable_apparmor = true
   restrict_oom_score_adj = true
   enable_unprivileged_icmp = true
+  netns_mounts_under_state_dir = {deep}
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{bin}"
     conf_dir = "{conf}"
@@ -55,22 +56,26 @@ class Refused(Exception):
 
 
 class Containerd:
-    """The daemon, and what the kubelet does with it."""
+    """The daemon, and what the kubelet does with it.
 
-    def __init__(self, rig: Node) -> None:
+    With `deep` it keeps network namespaces in its state folder, so their paths are long, and not in `/var/run/netns`.
+    """
+
+    def __init__(self, rig: Node, *, deep: bool = False) -> None:
         self.rig = rig
         self.folder = rig.folder / "containerd"
         self.folder.mkdir()
         self.socket = str(self.folder / "api.sock")
+        self._deep = self.folder / "state" / "io.containerd.grpc.v1.cri" / "netns"
         self.process: asyncio.subprocess.Process | None = None
         self._crictl, self._ctr = str(crictl()), program("ctr", "containerd")
         bin_folder, conf_folder = install_cni(rig)
         (bin_folder / "loopback").symlink_to(cni_plugins("loopback") / "loopback")
-        (self.folder / "config.toml").write_text(
-            CONFIG.format(
-                folder=self.folder, bin=bin_folder, conf=conf_folder, pause=PAUSE, runc=program("runc", "runc")
-            )
-        )
+        config = CONFIG.format(
+            folder=self.folder, bin=bin_folder, conf=conf_folder, pause=PAUSE, runc=program("runc", "runc"),
+            deep=str(deep).lower(),
+        )  # fmt: skip
+        (self.folder / "config.toml").write_text(config)
 
     async def start(self) -> None:
         daemon = program("containerd", "containerd")
@@ -188,6 +193,7 @@ class Containerd:
             "snapshots": (await self.ctr("snapshots", "--snapshotter", "native", "ls")).splitlines(),
             "leases": (await self.ctr("leases", "ls", "-q")).split(),
             "runc": await self._runc(),
+            "deep network namespaces": sorted(path.name for path in self._deep.glob("*")),
         }
 
     async def _runc(self) -> list[str]:
@@ -197,10 +203,10 @@ class Containerd:
 
 
 @contextlib.asynccontextmanager
-async def containerd(rig: Node) -> AsyncIterator[Containerd]:
+async def containerd(rig: Node, *, deep: bool = False) -> AsyncIterator[Containerd]:
     """containerd with our network on a node, and two images."""
     program("runc", "runc")
-    daemon = Containerd(rig)
+    daemon = Containerd(rig, deep=deep)
     try:
         await daemon.start()
         await daemon.load_images()

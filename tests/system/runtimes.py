@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
@@ -71,6 +72,7 @@ class Baseline:
             "neighbours of VPP": await neighbours(rig),
             "ledger": rig.leftovers(),
             "pods of the agent": [pod["key"] for pod in rig.get("tables", "LocalPod")["records"]],
+            "files": sorted(os.listdir(rig.folder)),
             "network namespaces": sorted(path.name for path in inside.root.glob("run/netns/*")),
             "cached results": sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()),
             "mounts": inside.mounts(),

@@ -91,3 +91,20 @@ async def test_agent_is_down_when_a_pod_starts(daemon: Containerd, before: Basel
     assert [pod["container_id"] for pod in daemon.rig.get("tables", "LocalPod")["records"]] == [again]
     await daemon.remove_pod(again)
     await before.is_back()
+
+
+async def test_network_namespaces_with_long_paths(able: None, dataplane: str) -> None:
+    async with node(dataplane, own_mounts=True) as rig, containerd(rig, deep=True) as daemon:
+        await rig.start_agent()
+        before = Baseline(rig, daemon.traces)
+        await before.take()
+        one, two = await daemon.run_pod("one"), await daemon.run_pod("two")
+        paths = {pod["netns"]["path"] for pod in rig.get("tables", "LocalPod")["records"]}
+        assert all(path.startswith(str(daemon.folder)) and len(path) > 64 for path in paths)
+        container = await daemon.run_container(one, "one", "/bin/sleep", "1000000")
+        await rig.kill_agent()
+        await rig.start_agent()
+        await ping(daemon, container, await daemon.address(two))
+        for sandbox in (one, two):
+            await daemon.remove_pod(sandbox)
+        await before.is_back()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from .harness import Node
@@ -67,11 +67,12 @@ class Podman:
         await self("import", "--change", "ENV PATH=/bin", str(archive), IMAGE)
         archive.unlink()
 
-    async def run(self, name: str, *command: str) -> str:
+    async def run(self, name: str, *command: str, options: Sequence[str] = ()) -> str:
         """Start a container in the background; return its ID."""
         return await self(
             "run", "--detach", "--network", NETWORK, "--name", name, "--dns", "127.0.0.1", "--cgroup-parent",
-            f"/{self.rig.machine.group}", IMAGE, *command,
+            f"/{self.rig.machine.group}", *options, IMAGE,
+            *command,
         )  # fmt: skip
 
     async def inspect(self, name: str) -> Any:

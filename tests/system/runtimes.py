@@ -17,6 +17,7 @@ from contivpp_vpp.connection import Connection
 from contivpp_vpp.transports import unix_socket
 
 from .harness import Node
+from .processes import until
 
 Traces = dict[str, list[str]]
 
@@ -44,6 +45,8 @@ class Baseline:
         self._was: Traces = {}
 
     async def take(self) -> None:
+        """Note what is there, when the node is complete: its link to the host is chosen last."""
+        await until(lambda: self._rig.get("tables", "HostLink")["records"], 20, "the link to the host is chosen")
         await self._rig.settled()
         self._was = await self._traces()
 

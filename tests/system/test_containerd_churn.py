@@ -8,7 +8,6 @@ a real VPP), CONTIVPP_CRI_SEED repeats a run.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import re
@@ -38,26 +37,29 @@ REPEATS = 50  # of one pod's calls; the kubelet never gives up
 class Kubelet:
     """Makes and removes pods as the kubelet does: repeats what failed, with a new sandbox after cleaning up."""
 
-    def __init__(self, daemon: Containerd) -> None:
-        self.daemon = daemon
+    def __init__(self, daemon: Containerd, count: int) -> None:
+        self.daemon, self.count = daemon, count
         self.random = random.Random(SEED)
-        self.refused = self.broken = self.kills = 0
+        self.done = self.refused = self.broken = self.kills = 0
         self.surprises: list[str] = []
 
     async def start(self, name: str) -> str:
         for attempt in range(REPEATS):
             try:
-                return await self.daemon.run_pod(name, attempt=attempt)
+                sandbox = await self.daemon.run_pod(name, attempt=attempt)
+                self.done += 1
+                return sandbox
             except Refused as error:
                 await self._failed(error, attempt)
-            for sandbox in await self.daemon.sandboxes(name):
-                await self.stop(sandbox)
+            for failed in await self.daemon.sandboxes(name):
+                await self.stop(failed)
         raise AssertionError(f"{name} did not start in {REPEATS} attempts: {self.surprises[-3:]}")
 
     async def stop(self, sandbox: str) -> None:
         for attempt in range(REPEATS):
             try:
                 await self.daemon.remove_pod(sandbox)
+                self.done += 1
                 return
             except Refused as error:
                 await self._failed(error, attempt)
@@ -68,23 +70,24 @@ class Kubelet:
         self.broken += bool(BROKEN.search(str(error)))
         if not EXPECTED.search(str(error)):
             self.surprises.append(str(error))
-        await asyncio.sleep(self.random.uniform(0.5, 1.0) * 2 ** min(attempt, 4))
+        await asyncio.sleep(self.random.uniform(0.5, 1.0) * 2 ** min(attempt, 3))
 
     async def kill_until(self, over: asyncio.Event) -> None:
-        """Kill the agent at random moments, and start it again."""
+        """Kill the agent, start it again, let some of the pods come or go, and so on."""
         rig = self.daemon.rig
         while not over.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), self.random.uniform(0.2, 5.0))
-                return
+            ahead = self.done + self.random.randint(self.count // 4, self.count // 2)
+            while self.done < ahead and not over.is_set():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(self.random.uniform(0.0, 0.5))
             self.kills += 1
             await rig.kill_agent()
             await asyncio.sleep(self.random.uniform(0.0, 0.7))
             await rig.start_agent(seconds=60)
 
-    async def round(self, count: int) -> None:
-        """Start so many pods at once, see that all reach each other, and remove them at once."""
-        sandboxes = await self._while_killed([self.start(f"pod{number}") for number in range(count)])
+    async def round(self) -> None:
+        """Start all pods at once, see that all reach each other, and remove them at once."""
+        sandboxes = await self._while_killed([self.start(f"pod{number}") for number in range(self.count)])
         await self._all_connected(sandboxes)
         await self._while_killed([self.stop(sandbox) for sandbox in sandboxes])
 
@@ -119,10 +122,10 @@ async def test_many_pods_at_once(dataplane: str) -> None:
         await rig.start_agent()
         before = Baseline(rig, daemon.traces)
         await before.take()
-        kubelet = Kubelet(daemon)
+        kubelet = Kubelet(daemon, count)
         for number in range(1, ROUNDS + 1):
             begin = time.monotonic()
-            await kubelet.round(count)
+            await kubelet.round()
             await before.is_back(seconds=30)
             seconds = time.monotonic() - begin
             counts = f"{kubelet.kills} kills, {kubelet.refused} calls failed ({kubelet.broken} in the agent's hands)"

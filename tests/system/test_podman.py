@@ -67,3 +67,27 @@ async def test_a_container_is_stopped_and_started_again(engine: Podman, before: 
     assert " 0% packet loss" in await engine("exec", "one", "ping", "-c", "2", "-W", "5", pod["gateway"])
     await engine("rm", "--force", "--time", "0", "one")
     await before.is_back()
+
+
+async def test_address_and_mac_are_asked_for(engine: Podman, before: Baseline) -> None:
+    wanted = ("--ip", "10.1.1.99", "--mac-address", "02:00:00:12:34:56")
+    await engine.run("one", "sleep", "1000000", options=wanted)
+    (pod,) = engine.rig.get("tables", "LocalPod")["records"]
+    assert pod["address"] == "10.1.1.99"
+    assert "02:00:00:12:34:56" in await engine("exec", "one", "ip", "-o", "link", "show", pod["interface"])
+    assert " 0% packet loss" in await engine("exec", "one", "ping", "-c", "2", "-W", "5", pod["gateway"])
+    await engine("rm", "--force", "--time", "0", "one")
+    await before.is_back()
+
+
+async def test_agent_is_down_when_a_container_is_removed(engine: Podman, before: Baseline) -> None:
+    """podman never repeats a DEL that failed: the agent sees by itself that the namespace has gone."""
+    container = await engine.run("one", "sleep", "1000000")
+    await engine.rig.kill_agent()
+    _, _, error = await engine.attempt("rm", "--force", "--time", "0", "one")
+    assert "agent did not serve DEL" in error
+    assert await engine("ps", "--all", "--quiet") == ""
+    await engine.rig.start_agent()
+    cache = engine.rig.machine.root / "var/lib/cni/results"
+    (cache / f"{NETWORK}-{container}-eth0").unlink()  # what podman itself leaves then
+    await before.is_back()

@@ -12,7 +12,7 @@ from .containerd import Containerd, Refused, containerd
 from .harness import node
 from .runtimes import Baseline
 
-pytestmark = [pytest.mark.netns, pytest.mark.tun]
+pytestmark = [pytest.mark.netns, pytest.mark.tun, pytest.mark.runtime]
 
 
 @pytest_asyncio.fixture

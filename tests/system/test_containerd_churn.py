@@ -22,7 +22,7 @@ from .harness import node
 from .mesh import Mesh
 from .runtimes import Baseline
 
-pytestmark = [pytest.mark.netns, pytest.mark.tun]
+pytestmark = [pytest.mark.netns, pytest.mark.tun, pytest.mark.runtime]
 
 ROUNDS = int(os.environ.get("CONTIVPP_CRI_ROUNDS", "1"))
 PODS = int(os.environ.get("CONTIVPP_CRI_PODS", "8"))

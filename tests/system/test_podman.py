@@ -12,7 +12,7 @@ from .harness import node
 from .podman import NETWORK, Podman, podman
 from .runtimes import Baseline
 
-pytestmark = [pytest.mark.netns, pytest.mark.tun]
+pytestmark = [pytest.mark.netns, pytest.mark.tun, pytest.mark.runtime]
 
 
 @pytest_asyncio.fixture

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from .harness import node
 from .podman import NETWORK, Podman, podman
+from .processes import until
 from .runtimes import Baseline
 
 pytestmark = [pytest.mark.netns, pytest.mark.tun, pytest.mark.runtime]
@@ -27,6 +28,8 @@ async def before(engine: Podman) -> Baseline:
     """What is there when a first container has come and gone: podman's folders are made."""
     await engine.run("first", "sleep", "1000000")
     await engine("rm", "--force", "--time", "0", "first")
+    inside = engine.rig.machine
+    await until(lambda: not any("podman" in each for each in inside.processes().values()), 20, "podman's helpers end")
     baseline = Baseline(engine.rig, engine.traces)
     await baseline.take()
     return baseline

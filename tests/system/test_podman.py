@@ -87,8 +87,7 @@ async def test_agent_is_down_when_a_container_is_removed(engine: Podman, before:
     """podman never repeats a DEL that failed: the agent sees by itself that the namespace has gone."""
     container = await engine.run("one", "sleep", "1000000")
     await engine.rig.kill_agent()
-    _, _, error = await engine.attempt("rm", "--force", "--time", "0", "one")
-    assert "agent did not serve DEL" in error
+    await engine("rm", "--force", "--time", "0", "one")  # says so or not: it may be a helper that calls DEL
     assert await engine("ps", "--all", "--quiet") == ""
     await engine.rig.start_agent()
     cache = engine.rig.machine.root / "var/lib/cni/results"

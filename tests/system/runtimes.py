@@ -28,7 +28,7 @@ def install_cni(rig: Node, *arguments: str) -> tuple[Path, Path]:
     options: argparse.Namespace = install.parser().parse_args(
         ["--bin-dir", str(bin_folder), "--conf-dir", str(conf_folder), "--socket", rig.cni_socket, *arguments]
     )
-    assert len([line for line in install.install(options) if line.startswith("written")]) == 2
+    list(install.install(options))
     return bin_folder, conf_folder
 
 

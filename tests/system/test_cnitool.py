@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from contivpp_cni import native
+
 from .harness import Node, node
 from .outside import cnitool
 from .processes import run
@@ -113,7 +115,11 @@ async def gone(rig: Node, path: str) -> None:
     raise AssertionError(links)
 
 
-async def test_every_version(tool: Tool, before: Baseline) -> None:
+@pytest.mark.parametrize("executable", ["python", "native"])
+async def test_every_version(tool: Tool, before: Baseline, executable: str) -> None:
+    if executable == "native" and not any(shutil.which(name) for name in native.COMPILERS):
+        pytest.skip(f"needs one of {', '.join(native.COMPILERS)}")
+    install_cni(tool.rig, "--executable", executable)
     path = tool.rig.namespaces.make("one")
     for version in VERSIONS:
         tool.network("net", version)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import ClassVar
 
+from contivpp_contiv.altered import AlteredLinks, LostRenderer
 from contivpp_contiv.attachments import Attachments
 from contivpp_contiv.cni.request import CniRequest, ErrorCode, parse_request, version_of
 from contivpp_contiv.cni.result import add_result, error_result
@@ -48,6 +49,7 @@ class ContivPlugin(Plugin):
     def __init__(self, *, serve: bool = True) -> None:
         self._serve = serve
         self._attachments: Attachments | None = None
+        self._altered: AlteredLinks | None = None
         self._registry: Registry | None = None
         self._vpp_was_there = False
         self._server: CniServer | None = None
@@ -79,6 +81,7 @@ class ContivPlugin(Plugin):
             OverlayRenderer(config),
             PeerRenderer(name, config),
             PodRenderer(),
+            LostRenderer(),
         ]
 
     # --- life
@@ -90,6 +93,8 @@ class ContivPlugin(Plugin):
         await self._registry.start()
         if self._vpp_was_there:
             self._registry.choose_host_link()
+        self._altered = AlteredLinks(agent)
+        await self._altered.start()
         self._attachments = Attachments(agent, config)
         await self._attachments.start()
         if self._serve:
@@ -103,6 +108,8 @@ class ContivPlugin(Plugin):
             self._server = None
         if self._attachments is not None:
             await self._attachments.stop()
+        if self._altered is not None:
+            await self._altered.stop()
         if self._registry is not None:
             await self._registry.stop()
 

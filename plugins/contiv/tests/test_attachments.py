@@ -110,6 +110,9 @@ class FakePlugin(Plugin):
             raise NamespaceGone(errno.ENOENT, "open network namespace", path)
         return SimpleNamespace(device=4, inode=self.world.namespaces[path])
 
+    def watch_settled(self, callback: Any, keen: Any) -> None:
+        """Nobody else changes links here."""
+
     async def tap_support(self) -> Any:
         return SimpleNamespace(usable=self.world.taps, reason="")
 

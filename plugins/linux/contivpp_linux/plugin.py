@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from contivpp_core.errors import ContivError
 from contivpp_core.events import VppConnected
 from contivpp_core.items import AnyDescriptor
+from contivpp_core.namespaces import Namespace
 from contivpp_core.node import HOST_ADDRESS, HOST_ROUTE
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_linux.descriptors import all_descriptors
@@ -26,6 +27,7 @@ from contivpp_linux.edge import Edge
 from contivpp_linux.host import HostTables
 from contivpp_linux.kernel.netlink import NetlinkKernel
 from contivpp_linux.kernel.protocol import Kernel
+from contivpp_linux.sightings import Sighting, Sightings
 from contivpp_linux.watch import LinkGuard
 
 if TYPE_CHECKING:
@@ -51,10 +53,11 @@ class LinuxPlugin(Plugin):
         self._given = kernel
         self._kernel: Kernel | None = None
         self._agent: Agent | None = None
-        self._edge = Edge(self._provided)
+        self._edge = Edge(self._provided, self._sighted)
         self._guard: LinkGuard | None = None
         self._host: HostTables | None = None
-        self._unwatch: Callable[[], None] = lambda: None
+        self._sightings: Sightings | None = None
+        self._unwatch: list[Callable[[], None]] = []
         self._reader: asyncio.Task[None] | None = None
         self._reasons: list[str] = []
         self._boot = ""
@@ -66,6 +69,15 @@ class LinuxPlugin(Plugin):
         if self._kernel is None:
             raise ContivError("the linux plugin has not started: put 'linux' into 'requires'")
         return self._kernel
+
+    def watch_settled(self, callback: Callable[[Sighting], None], keen: Callable[[Namespace, str], bool]) -> None:
+        """Tell what is on settled links: at each reading of the domain, and soon after somebody changes one.
+
+        `keen` says which links are to be read when they are made anew, too.
+        """
+        if self._sightings is None:
+            raise ContivError("the linux plugin has not started: put 'linux' into 'requires'")
+        self._sightings.watch(callback, keen)
 
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
@@ -80,7 +92,9 @@ class LinuxPlugin(Plugin):
         self._boot = "memory" if self._given is not None else await asyncio.to_thread(_boot_id)
         self._edge.open(self._kernel)
         self._guard = LinkGuard(agent.scheduler)
-        self._unwatch = self._kernel.watch_links(self._guard.take)
+        self._sightings = Sightings(agent.scheduler, self._kernel)
+        self._unwatch.append(self._kernel.watch_links(self._guard.take))
+        self._unwatch.append(self._kernel.watch_followed(self._sightings.take))
         self._host = HostTables(agent, self._kernel)
         self._host.start()
 
@@ -98,10 +112,11 @@ class LinuxPlugin(Plugin):
 
     async def stop(self) -> None:
         """Wait for running calls; what is in the kernel stays."""
-        self._unwatch()
+        for unwatch in self._unwatch:
+            unwatch()
         if self._agent is not None:
             self._agent.scheduler.domain_down(DOMAIN, "the linux plugin is stopped")
-        for helper in (self._guard, self._host):
+        for helper in (self._guard, self._sightings, self._host):
             if helper is not None:
                 await helper.stop()
         if self._reader is not None:
@@ -114,6 +129,10 @@ class LinuxPlugin(Plugin):
 
     def _provided(self, key: str) -> bool:
         return self._agent is not None and self._agent.scheduler.graph.provider(key) is not None
+
+    def _sighted(self, sighting: Sighting) -> None:
+        if self._sightings is not None:
+            self._sightings.tell(sighting)
 
     # --- reading the domain
 

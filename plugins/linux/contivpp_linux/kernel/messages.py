@@ -39,7 +39,7 @@ _REQUEST, _ACK = 0x1, 0x4
 _REPLACE, _EXCLUSIVE, _CREATE = 0x100, 0x200, 0x400
 _DUMP_FLAGS = 0x300
 
-_UP = 0x1
+_UP, _PROMISCUOUS, _ALL_MULTICAST = 0x1, 0x100, 0x200
 _PERMANENT = 0x80
 _ON_LINK = 0x4
 _FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
@@ -242,6 +242,8 @@ def decode_link(data: bytes) -> Link:
         mac=found.get("address", ""),
         mtu=found.get("mtu", 0),
         up=bool(message["flags"] & _UP),
+        promiscuous=bool(message["flags"] & _PROMISCUOUS),
+        all_multicast=bool(message["flags"] & _ALL_MULTICAST),
         carrier=bool(found.get("carrier", 0)),
         alias=found.get("alias", ""),
         peer_index=found.get("peer"),

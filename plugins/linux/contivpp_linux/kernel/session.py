@@ -23,11 +23,13 @@ from typing import TypeVar
 from . import messages, offloads
 from .errors import KernelError, NamespaceError
 from .namespaces import NamespaceFiles
+from .numbers import NamespaceNumbers
 from .operations import (
     Add,
     CreateVeth,
     Delete,
     DeleteLink,
+    Follow,
     MoveLink,
     Operation,
     Replace,
@@ -60,8 +62,9 @@ Answer = tuple[int, str]
 class Session:
     """A netlink socket in a namespace that the calling thread has entered."""
 
-    def __init__(self, files: NamespaceFiles, namespace: Namespace) -> None:
+    def __init__(self, files: NamespaceFiles, numbers: NamespaceNumbers, namespace: Namespace) -> None:
         self._files = files
+        self._numbers = numbers
         self._namespace = namespace
         self._where = where(namespace)
         self._sequence = 0
@@ -87,6 +90,8 @@ class Session:
                     results.append(self._set_sysctl(operation))
                 case SetOffloads() as operation:
                     results.append(self._set_offloads(operation))
+                case Follow() as operation:
+                    results.append(self._follow(operation))
                 case _:
                     results.extend(self._apply_piece(piece))
         return results
@@ -153,6 +158,14 @@ class Session:
         try:
             for offload, on in operation.offloads:
                 offloads.write(self._socket, operation.link, offload, on=on)
+        except OSError as error:
+            return self._error(error.errno or errno.EIO, operation)
+        return None
+
+    def _follow(self, operation: Follow) -> KernelError | None:
+        try:
+            with self._files.opened(self._namespace) as descriptor:
+                self._numbers.follow(descriptor, self._namespace)
         except OSError as error:
             return self._error(error.errno or errno.EIO, operation)
         return None
@@ -315,7 +328,7 @@ def _pieces(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
     piece: list[Operation] = []
     touched: set[str] = set()
     for operation in operations:
-        alone = isinstance(operation, SetSysctl | SetOffloads)
+        alone = isinstance(operation, SetSysctl | SetOffloads | Follow)
         if piece and (alone or _link_of(operation) in touched or len(piece) == _PIECE):
             yield piece
             piece, touched = [], set()

@@ -23,6 +23,7 @@ from contivpp_linux.kernel.operations import Operation
 from contivpp_linux.kernel.protocol import Kernel
 from contivpp_linux.kernel.values import (
     Address,
+    FollowedEvent,
     Link,
     LinkEvent,
     Namespace,
@@ -84,6 +85,12 @@ class KernelGate:
     def watch_network(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back when links, addresses or routes of the host may have changed."""
         stop = self._open().watch_network(callback)
+        self._stops.append(stop)
+        return stop
+
+    def watch_followed(self, callback: Callable[[FollowedEvent], None]) -> Callable[[], None]:
+        """Call back for changes in the namespaces that are followed."""
+        stop = self._open().watch_followed(callback)
         self._stops.append(stop)
         return stop
 

@@ -24,7 +24,9 @@ from contivpp_core.namespaces import Namespace
 from contivpp_core.records import Record
 from contivpp_core.renderers import View
 from contivpp_core.state import Delete, Put, Ready, State, Write
+from contivpp_linux.batcher import reference
 from contivpp_linux.items import Route
+from contivpp_linux.kernel.errors import KernelError
 from contivpp_linux.sightings import Sighting
 
 __all__ = ["AlteredLinks", "LostRenderer", "judged", "lost_of"]
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 
 SPACE = "contiv.altered"
 RETRY_SECONDS = 5.0
+CHAIN_SECONDS = 2.0  # after an ADD, the other plugins of its chain are done
+PAUSE_SECONDS = 0.01  # between two pods, which take a millisecond each
 _DECODER = msgspec.json.Decoder(AlteredLink)
 
 
@@ -43,7 +47,8 @@ class AlteredLinks:
         self._agent = agent
         self._seen: dict[str, Sighting] = {}  # by attachment; the last one counts
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wired: asyncio.Queue[tuple[float, LocalPod]] = asyncio.Queue()
         self._unlisten: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -53,14 +58,35 @@ class AlteredLinks:
         await self._agent.controller.write("altered links of the ledger", writes)
         self._agent.plugin("linux").watch_settled(self._take, self._keen)  # type: ignore[attr-defined]
         self._unlisten = self._agent.controller.listen(self._written)
-        self._task = asyncio.create_task(self._work(), name="contiv altered links")
+        for work, name in ((self._work(), "contiv altered links"), (self._look_later(), "contiv sysctls of pods")):
+            self._tasks.append(asyncio.create_task(work, name=name))
 
     async def stop(self) -> None:
         """End; the ledger keeps what is known."""
         self._unlisten()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def wired(self, attachment: str) -> None:
+        """An ADD is done: see later what the rest of the chain has set, as the kernel does not tell of sysctls.
+
+        A veth pair outlives VPP, so nothing can be lost there.
+        """
+        pod: LocalPod | None = self._agent.state.get(LOCAL_POD.name, attachment)
+        if pod is not None and pod.wiring == "tap":
+            self._wired.put_nowait((asyncio.get_running_loop().time() + CHAIN_SECONDS, pod))
+
+    async def _look_later(self) -> None:
+        linux: Any = self._agent.plugin("linux")
+        while True:
+            due, pod = await self._wired.get()
+            await asyncio.sleep(max(PAUSE_SECONDS, due - asyncio.get_running_loop().time()))
+            try:
+                if await linux.kernel.link_sysctls(reference(pod.netns), pod.interface):
+                    linux.look(pod.netns, pod.interface)
+            except KernelError:  # the pod is gone again
+                continue
 
     def _pod(self, namespace: Namespace, link: str) -> LocalPod | None:
         found = self._agent.state.table(LOCAL_POD.name).where("link", link_name(namespace, link))
@@ -139,6 +165,7 @@ def judged(pod: LocalPod, sighting: Sighting, before: AlteredLink | None) -> Alt
         routes=tuple(sorted(each.destination for each in sighting.changed if isinstance(each, Route))),
         promiscuous=link.promiscuous,
         all_multicast=link.all_multicast,
+        sysctls=_sysctls(sighting, before),
     )
     if before is not None:
         lost = before.lost
@@ -147,6 +174,12 @@ def judged(pod: LocalPod, sighting: Sighting, before: AlteredLink | None) -> Alt
         now = msgspec.structs.replace(now, lost=lost)
     untouched = AlteredLink(attachment=now.attachment, link=now.link)
     return None if now == untouched else now
+
+
+def _sysctls(sighting: Sighting, before: AlteredLink | None) -> tuple[tuple[str, str], ...]:
+    if sighting.sysctls is not None:
+        return tuple(sorted(sighting.sysctls.items()))
+    return before.sysctls if before is not None and before.link == sighting.link.index else ()
 
 
 def _differences(before: AlteredLink, now: AlteredLink) -> Iterable[str]:
@@ -159,9 +192,10 @@ def _differences(before: AlteredLink, now: AlteredLink) -> Iterable[str]:
         yield "promiscuous mode"
     if before.all_multicast and not now.all_multicast:
         yield "all-multicast mode"
+    yield from (f"sysctl {path}={value}" for path, value in before.sysctls if (path, value) not in now.sysctls)
     for destination in before.routes:
         if destination not in now.routes:
-            yield f"that the route to {destination} was moved or removed"
+            yield f"the route to {destination} was not in the main table, and is there again"
 
 
 def lost_of(state: State, attachment: str) -> str:

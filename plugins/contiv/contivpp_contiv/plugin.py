@@ -23,11 +23,12 @@ from contivpp_contiv.node import (
     UplinkRenderer,
 )
 from contivpp_contiv.pods import PodRenderer
-from contivpp_contiv.records import TABLES
+from contivpp_contiv.records import TABLES, attachment_key
 from contivpp_contiv.registry import Registry
 from contivpp_core.agent import Agent
 from contivpp_core.config import ConfigSection
 from contivpp_core.errors import RequestError
+from contivpp_core.events import PodWired
 from contivpp_core.ledger import LedgerError
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import AnyTable
@@ -119,6 +120,12 @@ class ContivPlugin(Plugin):
         self._vpp_was_there = True
         if self._registry is not None:
             self._registry.choose_host_link()
+
+    @hookimpl
+    def pod_wired(self, event: PodWired) -> None:
+        """An ADD is done, and the rest of its chain begins."""
+        if self._altered is not None:
+            self._altered.wired(attachment_key(event.container_id, event.interface))
 
     # --- CNI
 

@@ -147,6 +147,7 @@ class AlteredLink(Record, frozen=True, kw_only=True):
     routes: tuple[str, ...] = ()
     promiscuous: bool = False
     all_multicast: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
     lost: tuple[str, ...] = ()
 
 

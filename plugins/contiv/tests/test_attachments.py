@@ -113,6 +113,9 @@ class FakePlugin(Plugin):
     def watch_settled(self, callback: Any, keen: Any) -> None:
         """Nobody else changes links here."""
 
+    async def link_sysctls(self, namespace: Any, link: str) -> dict[str, str]:
+        return {}
+
     async def tap_support(self) -> Any:
         return SimpleNamespace(usable=self.world.taps, reason="")
 

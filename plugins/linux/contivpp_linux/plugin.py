@@ -79,6 +79,11 @@ class LinuxPlugin(Plugin):
             raise ContivError("the linux plugin has not started: put 'linux' into 'requires'")
         self._sightings.watch(callback, keen)
 
+    def look(self, namespace: Namespace, link: str) -> None:
+        """Read a settled link soon, and tell."""
+        if self._sightings is not None:
+            self._sightings.look(namespace, link)
+
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
         """The kinds of `contivpp_linux.items`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from contivpp_core.errors import RequestError
@@ -20,6 +20,7 @@ from contivpp_core.scheduler.graph import Node
 from contivpp_linux.batcher import reference
 from contivpp_linux.items import Mtu, Route, Settled, Sysctl, settled_key
 from contivpp_linux.kernel.errors import KernelError
+from contivpp_linux.kernel.operations import sysctl_path
 from contivpp_linux.kernel.protocol import Kernel
 from contivpp_linux.kernel.values import (
     TABLE_MAIN,
@@ -44,11 +45,15 @@ Looks = tuple[int, str, int, bool, bool]
 
 
 class Sighting(NamedTuple):
-    """A settled link as it is there, and the initial values that were applied to it and are not there any more."""
+    """A settled link as it is there, and the initial values that were applied to it and are not there any more.
+
+    `sysctls` are those of the link, by path, that neither new links get nor this agent gave it; None: not read.
+    """
 
     namespace: Namespace
     link: Link
     changed: tuple[Mtu | Route, ...]
+    sysctls: Mapping[str, str] | None = None
 
 
 def sighting_of(item: Settled, link: Link, routes: Iterable[RouteThere]) -> Sighting:
@@ -89,6 +94,10 @@ class Sightings:
     def watch(self, callback: Callable[[Sighting], None], keen: Callable[[Namespace, str], bool]) -> None:
         """Tell of sightings; `keen` says which links are to be read when they are made anew, too."""
         self._callback, self._keen = callback, keen
+
+    def look(self, namespace: Namespace, link: str) -> None:
+        """Read a settled link soon: the kernel does not tell of everything that others may have set."""
+        self._look(settled_key(namespace, link))
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -160,9 +169,12 @@ class Sightings:
         item = node.desired
         links = await self._kernel.links(reference(item.namespace))
         routes = await self._kernel.routes(reference(item.namespace))
+        sysctls = await self._kernel.link_sysctls(reference(item.namespace), item.link)
+        own = {(sysctl_path(each.name), each.value) for each in item.initial if isinstance(each, Sysctl)}
+        of_others = {path: value for path, value in sysctls.items() if (path, value) not in own}
         for link in links:
             if link.name == item.link and applied_of(link.alias) is not None:
-                self.tell(sighting_of(item, link, routes))
+                self.tell(sighting_of(item, link, routes)._replace(sysctls=of_others))
 
 
 def _at_rest(node: Node) -> bool:

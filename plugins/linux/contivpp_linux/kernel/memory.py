@@ -158,6 +158,10 @@ class MemoryKernel:
             found.append(sysctls.get(path or "", error))
         return found
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the sysctls of a link that have another value than new links get there, by path."""
+        return self._find(namespace).link_sysctls(link)
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         found = self._find(namespace).links.get(link)

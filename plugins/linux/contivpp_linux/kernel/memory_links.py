@@ -197,6 +197,16 @@ class MemoryNamespace:
         if path.endswith("/disable_ipv6"):
             self._disable_ipv6(path.split("/")[3], text)
 
+    def link_sysctls(self, link: str) -> dict[str, str]:
+        """Return the sysctls of a link that have another value than new links get."""
+        own = ((path, value) for path, value in self.sysctls.items() if _is_conf(path, link))
+        default = {path: value for path, value in self.sysctls.items() if _is_conf(path, "default")}
+        return {
+            path: value
+            for path, value in own
+            if default[path.replace(f"/conf/{link}/", "/conf/default/")] != value
+        }
+
     def _disable_ipv6(self, name: str, text: str) -> None:
         names = ["default", *self.links] if name == "all" else [name]
         for each in names:

@@ -72,6 +72,10 @@ class NetlinkKernel:
         frozen = tuple(names)
         return await self._run(namespace, lambda session: session.read_sysctls(frozen))
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the sysctls of a link that have another value than new links get there, by path."""
+        return await self._run(namespace, lambda session: session.link_sysctls(link))
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         return await self._run(namespace, lambda session: session.offloads(link))

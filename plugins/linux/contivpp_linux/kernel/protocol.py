@@ -52,6 +52,10 @@ class Kernel(Protocol):
         """Return each sysctl's value, or why it cannot be read."""
         ...
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the IPv4 and IPv6 sysctls of a link that have another value than new links get there, by path."""
+        ...
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         ...

@@ -17,7 +17,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 from . import messages, offloads
@@ -54,6 +54,7 @@ _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
 _ANSWER_SECONDS = 10  # the answers are there when `send` returns; this only bounds a defect
 _PIECE = 64  # acknowledgements wait in the socket's buffer: that many fit with certainty
 _DUMP_TRIES = 10
+_FOLLOW_THE_LINK = frozenset({"mtu"})  # IPv6's own MTU is the link's
 _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
 
 Answer = tuple[int, str]
@@ -199,6 +200,18 @@ class Session:
                 values.append(KernelError(error.errno or errno.EIO, f"read sysctl {name}", self._where))
         return values
 
+    def link_sysctls(self, link: str) -> Mapping[str, str]:
+        """Read the sysctls of a link that differ from the namespace's default."""
+        found: dict[str, str] = {}
+        for family in ("net/ipv4/conf", "net/ipv6/conf"):
+            own, default = _sysctls(f"{family}/{link}"), _sysctls(f"{family}/default")
+            found |= {
+                f"{family}/{link}/{name}": value.decode(errors="replace")
+                for name, value in own.items()
+                if name not in _FOLLOW_THE_LINK and value != default.get(name, value)
+            }
+        return found
+
     def offloads(self, link: str) -> Mapping[Offload, bool]:
         """Read the offloads of a link."""
         try:
@@ -291,6 +304,20 @@ def _answer(code: int, flags: int, message: bytes) -> Answer:
                 )
             offset += max((length + 3) & ~3, _ATTRIBUTE.size)
     return number, detail
+
+
+def _sysctls(folder: str) -> dict[str, bytes]:
+    """Read all sysctls of a folder that can be read; none where IPv6 is not there, or the link."""
+    values: dict[str, bytes] = {}
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/sys/{folder}"):
+            with suppress(OSError):
+                descriptor = os.open(f"/proc/sys/{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    values[name] = os.read(descriptor, 1 << 12).strip()
+                finally:
+                    os.close(descriptor)
+    return values
 
 
 def _sysctl_file(name: str) -> str:

@@ -72,6 +72,10 @@ class KernelGate:
         """Return each sysctl's value."""
         return await self._open().read_sysctls(namespace, names)
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the sysctls of a link that have another value than new links get there, by path."""
+        return await self._open().link_sysctls(namespace, link)
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         return await self._open().offloads(namespace, link)

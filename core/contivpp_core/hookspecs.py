@@ -109,6 +109,11 @@ def allocate_address(agent: Agent, request: AddressRequest) -> Any | Awaitable[A
 
 
 @hookspec(firstresult=True)
+def address_shortage(agent: Agent) -> Any | Awaitable[Any]:
+    """Say why no address can be given out now (text), or None; asked by CNI STATUS."""
+
+
+@hookspec(firstresult=True)
 def release_address(agent: Agent, owner: str) -> Any | Awaitable[Any]:
     """Give an owner's address back; answer the ledger writes that make it durable (a tuple, maybe empty).
 

@@ -15,8 +15,7 @@ from typing import Any
 
 import msgspec
 
-from contivpp_contiv import names
-from contivpp_contiv.records import ALTERED_LINK, LOCAL_POD, AlteredLink, LocalPod, link_name
+from contivpp_contiv.records import ALTERED_LINK, LOCAL_POD, AlteredLink, LocalPod
 from contivpp_core.agent import Agent
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.ledger import LedgerWrite
@@ -89,8 +88,8 @@ class AlteredLinks:
                 continue
 
     def _pod(self, namespace: Namespace, link: str) -> LocalPod | None:
-        found = self._agent.state.table(LOCAL_POD.name).where("link", link_name(namespace, link))
-        return next(iter(found), None)
+        pods: Iterable[LocalPod] = self._agent.state.table(LOCAL_POD.name).where("netns", str(namespace))
+        return next((pod for pod in pods if pod.interface == link), None)
 
     def _keen(self, namespace: Namespace, link: str) -> bool:
         """A link that was altered is looked at when it is made anew, too."""
@@ -156,11 +155,10 @@ class AlteredLinks:
 def judged(pod: LocalPod, sighting: Sighting, before: AlteredLink | None) -> AlteredLink | None:
     """Return what is to be known of a link that was seen, None where it is as its ADD left it and nothing was lost."""
     link = sighting.link
-    own_mac = names.pod_mac(pod.container_id, pod.interface)
     now = AlteredLink(
         attachment=pod.key,
         link=link.index,
-        mac="" if link.mac == own_mac else link.mac,
+        mac="" if link.mac == pod.mac else link.mac,
         mtu=0 if all(isinstance(each, Route) for each in sighting.changed) else link.mtu,
         routes=tuple(sorted(each.destination for each in sighting.changed if isinstance(each, Route))),
         promiscuous=link.promiscuous,

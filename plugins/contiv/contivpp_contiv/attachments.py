@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attachments: what ADD, DEL and CHECK do.
+"""Attachments: what ADD, DEL, CHECK, GC and STATUS do.
 
 An ADD makes every choice once (address, kind of interface), stores it in one ledger transaction, writes the record,
 and waits until its items are applied. A failure or the deadline takes the record away again. A DEL is done when the
@@ -7,6 +7,8 @@ tombstone is stored: the tombstone keeps the address until every item of the att
 across restarts of the agent. A DEL breaks off an ADD of the same attachment that is still going on.
 
 Attachments are keyed by container ID and interface, so a late DEL of an old sandbox never touches the new one.
+
+An agent that starts takes down what vanished meanwhile: an attachment whose network namespace is gone.
 """
 
 from __future__ import annotations
@@ -14,36 +16,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence, Set
 from typing import Any, Literal
 
 import msgspec
 
-from contivpp_contiv.cni.request import CniRequest, ErrorCode
+from contivpp_contiv.check import compare
+from contivpp_contiv.choices import HOOK_SECONDS, Choices
+from contivpp_contiv.cni.codes import ErrorCode
+from contivpp_contiv.cni.network import PodOptions
+from contivpp_contiv.cni.request import CniRequest
+from contivpp_contiv.cni.result import PreviousResult, previous_result
 from contivpp_contiv.config import ContivConfig
 from contivpp_contiv.locks import KeyedLocks
 from contivpp_contiv.pods import pod_items
-from contivpp_contiv.records import DECODER, ENCODER, LOCAL_POD, LocalPod, attachment_key
+from contivpp_contiv.records import DECODER, ENCODER, LOCAL_POD, PODS, TOMBSTONES, LocalPod, attachment_key
 from contivpp_core.agent import Agent
 from contivpp_core.errors import NotReady, RequestError
-from contivpp_core.events import AddressReply, AddressRequest, PodUnwired, PodWired
+from contivpp_core.events import PodUnwired, PodWired
 from contivpp_core.ledger import LedgerWrite
-from contivpp_core.namespaces import Namespace
+from contivpp_core.namespaces import HOST, Namespace
 from contivpp_core.node import NODE_SUBNETS
 from contivpp_core.state import Delete, Put, Ready, Write
-from contivpp_linux.kernel.errors import KernelError
+from contivpp_linux.batcher import reference
+from contivpp_linux.kernel.errors import KernelError, NamespaceGone, NamespaceHidden, NotANamespace
+from contivpp_linux.kernel.protocol import Kernel
 
 __all__ = ["Attachments"]
 
 log = logging.getLogger(__name__)
 
-PODS = "contiv.pod"
-TOMBSTONES = "contiv.tombstone"
-
-POLL_SECONDS = 0.02
-POD_RECORD_SECONDS = 5.0  # how long an ADD may be ahead of its Pod object
 CLEAN_UP_SECONDS = 2.0  # how long an answer waits for things that are being taken down
-HOOK_SECONDS = 10.0
 BURIAL_RETRY_SECONDS = 5.0
 
 
@@ -56,8 +59,9 @@ class Attachments:
         self._locks = KeyedLocks()
         self._adding: dict[str, asyncio.Task[LocalPod]] = {}
         self._burials: dict[str, asyncio.Task[None]] = {}
-        self._af_packet: set[str] = set()  # keys of attachments that have, or had, AF_PACKET interfaces in VPP
+        self._choices = Choices(agent, config)
         self._background: set[asyncio.Task[Any]] = set()
+        self._hidden: list[LocalPod] = []  # of the ledger, whose namespaces could not be looked for yet
 
     # --- life
 
@@ -65,16 +69,47 @@ class Attachments:
         """Take over what the ledger holds: attachments, and tombstones whose items may still be there."""
         ledger = self._agent.ledger
         stored = [DECODER.decode(value) for value in ledger.items(PODS).values()]
-        pods = [msgspec.structs.replace(pod, mtu=self._config.pod_mtu) for pod in stored]  # it follows the underlay
-        self._af_packet = {pod.key for pod in pods if pod.wiring == "afpacket"}
+        vanished = {pod.key for pod in await self._vanished(stored)}
+        if vanished:
+            log.warning("pods vanished while the agent was away", extra={"attachments": sorted(vanished)})
+            await ledger.commit(*(write for pod in stored if pod.key in vanished for write in _tombstone(pod)))
+        left = (pod for pod in stored if pod.key not in vanished)
+        pods = [msgspec.structs.replace(pod, mtu=self._choices.mtu(pod.own_mtu)) for pod in left]
+        self._choices.take_over(pods)
         writes: list[Write] = [*(Put(LOCAL_POD.name, pod) for pod in pods), Ready(LOCAL_POD.name)]
         await self._agent.controller.write("pods of the ledger", writes)
         for key, value in ledger.items(TOMBSTONES).items():
             tombstone = DECODER.decode(value)
-            if tombstone.wiring == "afpacket":
-                self._af_packet.add(key)
+            self._choices.take_over((tombstone,))
             self._agent.scheduler.expect(pod_items(tombstone))
             self._burials[key] = self._spawn(self._bury(tombstone))
+
+    async def _vanished(self, pods: Sequence[LocalPod]) -> list[LocalPod]:
+        """Return those whose network namespaces are gone; those that cannot be looked for are kept for later."""
+        fates = await asyncio.gather(*(self._fate(pod) for pod in pods))
+        self._hidden = [pod for pod, fate in zip(pods, fates, strict=True) if fate == "hidden"]
+        return [pod for pod, fate in zip(pods, fates, strict=True) if fate == "gone"]
+
+    async def _fate(self, pod: LocalPod) -> Literal["there", "gone", "hidden"]:
+        if pod.netns == HOST:
+            return "there"
+        try:
+            found = await self._kernel.identify(pod.netns.path)
+        except NamespaceHidden:
+            return "hidden"  # its folder is not there: before the runtime has made it, or never mounted for the agent
+        except (NamespaceGone, NotANamespace):
+            return "gone"
+        except KernelError:
+            return "hidden"
+        return "there" if (found.device, found.inode) == (pod.netns.device, pod.netns.inode) else "gone"
+
+    async def _look_again(self) -> None:
+        """Take down what could not be looked for at the start, and is gone."""
+        hidden, self._hidden = self._hidden, []
+        known = [pod for pod in hidden if self._agent.state.get(LOCAL_POD.name, pod.key) == pod]
+        for pod in await self._vanished(known):
+            log.warning("a pod vanished while the agent was away", extra={"attachment": pod.key})
+            await self.forget(pod.key)
 
     async def stop(self) -> None:
         """Leave everything as it is; the ledger knows what is unfinished."""
@@ -91,11 +126,14 @@ class Attachments:
 
     # --- ADD
 
-    async def add(self, request: CniRequest) -> LocalPod:
+    async def add(self, request: CniRequest, previous: PreviousResult | None) -> LocalPod:
         """Connect a pod; return the attachment when every item of it is applied."""
         key = attachment_key(request.container_id, request.interface)
+        options = self._choices.options(request, previous)
+        if self._hidden:
+            self._spawn(self._look_again())
         async with self._locks.hold(key):
-            task = asyncio.get_running_loop().create_task(self._add(key, request))
+            task = asyncio.get_running_loop().create_task(self._add(key, request, options))
             self._adding[key] = task
             try:
                 await asyncio.wait((task,))
@@ -107,21 +145,23 @@ class Attachments:
                 raise NotReady(f"ADD of {key} was broken off: the attachment is being deleted, or the agent stops")
             return task.result()
 
-    async def _add(self, key: str, request: CniRequest) -> LocalPod:
+    async def _add(self, key: str, request: CniRequest, options: PodOptions) -> LocalPod:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._config.add_deadline_seconds
         await self._until_ready(deadline)
-        netns = await self._identify(request.netns)
+        netns = await self._identify(request)
         pod: LocalPod | None = self._agent.state.get(LOCAL_POD.name, key)
         if pod is not None and pod.netns != netns:
             await self._remove(pod, f"CNI ADD {pod.pod}: the container ID is used again for another sandbox")
             pod = None
         if pod is None:
-            if burial := self._burials.get(key):
-                await asyncio.wait((burial,), timeout=max(0.0, deadline - loop.time()))
-            if key in self._burials:
-                raise NotReady(f"{key} is still being taken down: see 'contivpp get items'")
-            pod = await self._recorded(key, netns, request)
+            await self._until_free(key, netns, request, deadline)
+            pod = await self._choices.record(key, netns, request, options)
+        elif pod.network != request.network:
+            raise RequestError(
+                f"name: {key} is attached to network {pod.network!r} already, not to {request.network!r}",
+                code=ErrorCode.INVALID_CONFIG,
+            )
         try:
             keys = [item.key for item in pod_items(pod)]
             await self._agent.scheduler.waiters.until_applied(keys, deadline - loop.time())
@@ -133,6 +173,19 @@ class Attachments:
             ) from error
         self._tell_wired(pod)
         return pod
+
+    async def _until_free(self, key: str, netns: Namespace, request: CniRequest, deadline: float) -> None:
+        """Wait until a former attachment of the same name is gone; refuse a name that somebody else has."""
+        if burial := self._burials.get(key):
+            await asyncio.wait((burial,), timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+        if key in self._burials:
+            raise NotReady(f"{key} is still being taken down: see 'contivpp get items'")
+        if any(link.name == request.interface for link in await self._kernel.links(reference(netns))):
+            raise RequestError(
+                f"{request.interface} is in the container already, and this agent did not make it",
+                code=ErrorCode.INTERFACE_EXISTS,
+                details="ask for another interface name (CNI_IFNAME), or delete that interface",
+            )
 
     def _tell_wired(self, pod: LocalPod) -> None:
         event = PodWired(
@@ -154,100 +207,44 @@ class Attachments:
 
     def not_ready(self) -> str:
         """Say why no pod can be connected now, or ""."""
+        return self._cut_off() or self._without_subnets()
+
+    def _cut_off(self) -> str:
+        """Say which dataplane cannot be reached, or ""."""
         for domain, reason in sorted(self._agent.scheduler.domain_state().items()):
             if reason:
                 condition = self._agent.conditions.get(domain)
                 return f"{domain}: {condition.reason if condition and not condition.ok else reason}"
+        return ""
+
+    def _without_subnets(self) -> str:
         if self._agent.state.get(NODE_SUBNETS.name, self._agent.node_name) is None:
             failures = {str(owner): why for owner, why in self._agent.engine.failures.items()}
             return f"the node's subnets are not known {failures or ''}".rstrip()
         return ""
 
-    async def _identify(self, path: str) -> Namespace:
-        """Return which namespace is at a path now."""
+    @property
+    def _kernel(self) -> Kernel:
+        """The kernel's edge, of the plugin `linux`."""
+        kernel: Kernel = self._agent.plugin("linux").kernel  # type: ignore[attr-defined]
+        return kernel
+
+    async def _identify(self, request: CniRequest) -> Namespace:
+        """Return which namespace is at the request's path now."""
         try:
-            found = await self._agent.plugin("linux").kernel.identify(path)  # type: ignore[attr-defined]
+            found, own = await asyncio.gather(self._kernel.identify(request.netns), self._kernel.identify(""))
         except KernelError as error:
             cure = "the sandbox may be gone; otherwise let the agent see the runtime's folder of namespaces"
             raise RequestError(f"CNI_NETNS: {error}", code=ErrorCode.INVALID_ENVIRONMENT, details=cure) from error
-        return Namespace(path, found.device, found.inode)
-
-    async def _recorded(self, key: str, netns: Namespace, request: CniRequest) -> LocalPod:
-        """Make the choices and store them; once begun, this goes to its end."""
-        wanted = await self._wanted_address(request)
-        wiring = await self._wiring()
-        if wiring == "afpacket":
-            self._claim_af_packet(key)
-        work = asyncio.ensure_future(self._record(key, netns, request, wanted=wanted, wiring=wiring))
-        work.add_done_callback(lambda done: self._unclaim_failed(key, done))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait((work,))
-            raise
-
-    async def _record(
-        self, key: str, netns: Namespace, request: CniRequest, *, wanted: str, wiring: Literal["tap", "afpacket"]
-    ) -> LocalPod:
-        agent = self._agent
-        asked = AddressRequest(owner=key, namespace=request.pod_namespace, pod=request.pod_name, wanted=wanted)
-        reply = await agent.hooks.request("allocate_address", HOOK_SECONDS, agent=agent, request=asked)
-        if not isinstance(reply, AddressReply):
-            raise RequestError("no plugin gives addresses: enable 'ipam', or another plugin that does")
-        pod = LocalPod(
-            container_id=request.container_id,
-            interface=request.interface,
-            namespace=request.pod_namespace,
-            name=request.pod_name,
-            netns=netns,
-            address=reply.address,
-            gateway=reply.gateway,
-            wiring=wiring,
-            mtu=self._config.pod_mtu,
-            vrf=self._config.pod_vrf_id,
+        if (found.device, found.inode) != (own.device, own.inode):
+            return Namespace(request.netns, found.device, found.inode)
+        if request.override:
+            return HOST
+        raise RequestError(
+            f"CNI_NETNS {request.netns} is the node's own network namespace",
+            code=ErrorCode.INVALID_NETNS,
+            details="the node is connected with VPP already; CNI_NETNS_OVERRIDE=TRUE permits one more interface",
         )
-        try:
-            await agent.ledger.commit(*reply.writes, LedgerWrite(PODS, key, ENCODER.encode(pod)))
-        except Exception:
-            await agent.hooks.request("release_address", HOOK_SECONDS, agent=agent, owner=key)
-            raise
-        await agent.controller.write(f"CNI ADD {pod.pod}", [Put(LOCAL_POD.name, pod)], urgent=True)
-        return pod
-
-    async def _wanted_address(self, request: CniRequest) -> str:
-        """Return the address that the pod's annotation asks for; the Pod object may still be on its way."""
-        agent = self._agent
-        if not (request.pod_namespace and agent.sourced("Pod")):
-            return ""
-        name = f"{request.pod_namespace}/{request.pod_name}"
-        give_up = asyncio.get_running_loop().time() + POD_RECORD_SECONDS
-        while (record := agent.state.get("Pod", name)) is None:
-            if asyncio.get_running_loop().time() >= give_up:
-                raise NotReady(f"pod {name} is not known yet: its Pod object has not arrived")
-            await asyncio.sleep(POLL_SECONDS)
-        return str(record.annotation("ip"))
-
-    async def _wiring(self) -> Literal["tap", "afpacket"]:
-        """Return how the pod is connected: as configured, or by what VPP can do."""
-        if self._config.pod_interface != "auto":
-            return self._config.pod_interface
-        support = await self._agent.plugin("vpp").tap_support()  # type: ignore[attr-defined]
-        return "tap" if support.usable else "afpacket"
-
-    def _claim_af_packet(self, key: str) -> None:
-        """Refuse one AF_PACKET pod too many: better one pod without a network than a VPP that serves nobody."""
-        limit = self._config.af_packet_limit
-        if limit and len(self._af_packet) >= limit:
-            number = len(self._af_packet)
-            raise NotReady(
-                f"{number} pods have AF_PACKET interfaces, and VPP 26.06 hangs when 16 have packets at once",
-                details="give VPP TAPs (modprobe vhost_net on the host), or set contiv.afPacketLimit at your own risk",
-            )
-        self._af_packet.add(key)
-
-    def _unclaim_failed(self, key: str, recorded: asyncio.Future[LocalPod]) -> None:
-        if recorded.cancelled() or recorded.exception() is not None:
-            self._af_packet.discard(key)
 
     # --- DEL
 
@@ -268,9 +265,7 @@ class Attachments:
     async def _remove(self, pod: LocalPod, cause: str) -> None:
         """Replace an attachment by its tombstone; what it consists of is taken down in the background."""
         agent = self._agent
-        await agent.ledger.commit(
-            LedgerWrite(PODS, pod.key, None), LedgerWrite(TOMBSTONES, pod.key, ENCODER.encode(pod))
-        )
+        await agent.ledger.commit(*_tombstone(pod))
         await agent.controller.write(cause, [Delete(LOCAL_POD.name, pod.key)], urgent=True)
         self._burials[pod.key] = self._spawn(self._bury(pod))
 
@@ -296,7 +291,7 @@ class Attachments:
                 log.exception("an address could not be freed; it is tried again", extra={"attachment": pod.key})
                 await asyncio.sleep(BURIAL_RETRY_SECONDS)
         self._burials.pop(pod.key, None)
-        self._af_packet.discard(pod.key)
+        self._choices.forget(pod.key)
         event = PodUnwired(
             namespace=pod.namespace,
             name=pod.name,
@@ -306,32 +301,59 @@ class Attachments:
         )
         agent.hooks.emit("pod_unwired", event)
 
+    # --- GC
+
+    async def collect(self, network: str, valid: Set[str]) -> None:
+        """Disconnect what a runtime does not name any more, of this network only: others have runtimes of their own."""
+        known: list[LocalPod] = self._agent.state.table(LOCAL_POD.name).records()
+        stale = [pod.key for pod in known if pod.network == network and pod.key not in valid | self._adding.keys()]
+        results = await asyncio.gather(*(self.forget(key) for key in stale), return_exceptions=True)
+        faults = [f"{key}: {error}" for key, error in zip(stale, results, strict=True) if error is not None]
+        if stale:
+            log.info("GC", extra={"network": network, "removed": len(stale) - len(faults), "failed": len(faults)})
+        if faults:
+            raise RequestError(f"not removed: {'; '.join(faults)}", code=ErrorCode.IO_FAILURE)
+
+    # --- STATUS
+
+    async def check_status(self) -> None:
+        """Raise RequestError when no ADD can be served: 51 when pods may be cut off as well, else 50."""
+        if reason := self._cut_off():
+            raise RequestError(
+                f"the dataplane cannot be reached: {reason}",
+                code=ErrorCode.LIMITED_CONNECTIVITY,
+                details="see 'contivpp get status'",
+            )
+        agent = self._agent
+        reason = self._without_subnets() or await agent.hooks.request("address_shortage", HOOK_SECONDS, agent=agent)
+        reason = reason or await self._choices.shortage()
+        if reason:
+            raise RequestError(
+                f"pods cannot be connected now: {reason}",
+                code=ErrorCode.NOT_AVAILABLE,
+                details="see 'contivpp get status'",
+            )
+
     # --- CHECK
 
     async def check(self, request: CniRequest) -> None:
-        """Compare an attachment with what is there, and with the result of its ADD."""
+        """Compare an attachment with what is there; raise RequestError that says what differs."""
         key = attachment_key(request.container_id, request.interface)
         pod: LocalPod | None = self._agent.state.get(LOCAL_POD.name, key)
-        if pod is None:
-            raise RequestError(f"{key} is not connected by this agent", code=ErrorCode.UNKNOWN_CONTAINER)
-        if await self._identify(request.netns) != pod.netns:
+        if pod is None or pod.network != request.network:
+            raise RequestError(
+                f"{key} is not attached to network {request.network!r} by this agent", code=ErrorCode.UNKNOWN_CONTAINER
+            )
+        if await self._identify(request) != pod.netns:
             raise RequestError(
                 f"{key} was connected in another namespace than {request.netns}", code=ErrorCode.INVALID_ENVIRONMENT
             )
-        previous = request.config.get("prevResult")
-        if isinstance(previous, dict) and not _same_address(previous, pod):
-            raise RequestError(f"{key} has address {pod.address}, not the one of prevResult", code=101)
+        previous = previous_result(request)
         if reason := self.not_ready():
             raise NotReady(f"{key} cannot be checked now: {reason}", details="see 'contivpp get status'")
-        for kind in sorted({item.kind for item in pod_items(pod)}):
-            await self._agent.scheduler.check(kind)
-        keys = [item.key for item in pod_items(pod)]
-        await self._agent.scheduler.waiters.until_applied(keys, CLEAN_UP_SECONDS)
+        await compare(self._agent, self._kernel, pod, previous, sandbox=request.netns)
 
 
-def _same_address(previous: dict[str, Any], pod: LocalPod) -> bool:
-    """Tell whether a previous result names the pod's address (others of a chain may have added more)."""
-    addresses = previous.get("ips")
-    if not isinstance(addresses, list):
-        return False
-    return any(isinstance(each, dict) and each.get("address") == f"{pod.address}/32" for each in addresses)
+def _tombstone(pod: LocalPod) -> tuple[LedgerWrite, LedgerWrite]:
+    """Return what turns an attachment of the ledger into its tombstone."""
+    return LedgerWrite(PODS, pod.key, None), LedgerWrite(TOMBSTONES, pod.key, ENCODER.encode(pod))

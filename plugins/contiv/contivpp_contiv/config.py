@@ -21,6 +21,8 @@ class ContivConfig(Section):
 
     cni_socket: Path = Path("/run/contivpp/cni.sock")
     """Where the CNI executable finds the agent."""
+    cni_log_bytes: int = Field(default=1 << 20, ge=0)
+    """When the log of CNI calls, `cni.log` in the agent's run directory, is rotated (three old ones stay); 0: none."""
     node_id: int | None = Field(default=None, ge=1, alias="nodeID")
     """The node's ID, from which its subnets follow; without one, it is the ID that the cluster's store gives it."""
     main_interface: str = ""

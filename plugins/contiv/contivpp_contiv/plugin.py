@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import ClassVar
 
 from contivpp_contiv.altered import AlteredLinks, LostRenderer
 from contivpp_contiv.attachments import Attachments
-from contivpp_contiv.cni.request import CniRequest, ErrorCode, parse_request, version_of
-from contivpp_contiv.cni.result import add_result, error_result
+from contivpp_contiv.cni.codes import ErrorCode
+from contivpp_contiv.cni.garbage import valid_attachments
+from contivpp_contiv.cni.log import CniLog, facts
+from contivpp_contiv.cni.request import parse_request, version_of
+from contivpp_contiv.cni.result import add_result, error_result, previous_result
 from contivpp_contiv.cni.server import CniServer
 from contivpp_contiv.config import ContivConfig
 from contivpp_contiv.mesh import OverlayRenderer, PeerRenderer, PeersRenderer
@@ -38,8 +42,7 @@ __all__ = ["ContivPlugin", "plugin"]
 
 log = logging.getLogger(__name__)
 
-PLUGIN_NOT_AVAILABLE = 50  # CNI specification, "STATUS"
-
+CNI_LOG = "cni.log"
 
 class ContivPlugin(Plugin):
     """Node and pod wiring. `serve` False opens no socket: a rig calls `serve_cni` itself."""
@@ -54,6 +57,7 @@ class ContivPlugin(Plugin):
         self._registry: Registry | None = None
         self._vpp_was_there = False
         self._server: CniServer | None = None
+        self._log: CniLog | None = None
 
     # --- contributions
 
@@ -99,6 +103,8 @@ class ContivPlugin(Plugin):
         self._attachments = Attachments(agent, config)
         await self._attachments.start()
         if self._serve:
+            if config.cni_log_bytes:
+                self._log = CniLog(agent.config.settings.run_dir / CNI_LOG, config.cni_log_bytes)
             self._server = CniServer(config.cni_socket, self.serve_cni)
             await self._server.start()
 
@@ -113,6 +119,9 @@ class ContivPlugin(Plugin):
             await self._altered.stop()
         if self._registry is not None:
             await self._registry.stop()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     @hookimpl
     def vpp_connected(self) -> None:
@@ -131,42 +140,46 @@ class ContivPlugin(Plugin):
 
     async def serve_cni(self, environment: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         """Serve one CNI call; return its exit code and what it prints."""
+        begin = time.monotonic()
         try:
-            request = parse_request(environment, stdin)
-            return 0, await self._dispatch(request)
+            code, answer = 0, await self._answer(environment, stdin)
         except RequestError as error:
-            log.warning("CNI call failed", extra={**_facts(environment), "code": error.code, "error": str(error)})
-            return 1, error_result(error, version_of(stdin))
+            log.warning("CNI call failed", extra={**facts(environment), "code": error.code, "error": str(error)})
+            code, answer = 1, error_result(error, version_of(stdin))
         except LedgerError as error:
-            log.error("CNI call failed", extra={**_facts(environment), "error": str(error)})
-            return 1, error_result(RequestError(str(error), code=ErrorCode.IO_FAILURE), version_of(stdin))
+            log.error("CNI call failed", extra={**facts(environment), "error": str(error)})
+            code, answer = 1, error_result(RequestError(str(error), code=ErrorCode.IO_FAILURE), version_of(stdin))
         except Exception as error:  # whatever goes wrong, the runtime gets an answer that it can read
-            log.exception("CNI call failed", extra=_facts(environment))
-            unexpected = RequestError(f"unexpected {type(error).__name__}: {error}", code=999)
-            return 1, error_result(unexpected, version_of(stdin))
+            log.exception("CNI call failed", extra=facts(environment))
+            unexpected = RequestError(
+                f"unexpected {type(error).__name__}: {str(error)!a}: see the agent's log",
+                code=ErrorCode.INTERNAL,
+            )
+            code, answer = 1, error_result(unexpected, version_of(stdin))
+        if self._log is not None:
+            self._log.write(environment, code, answer, time.monotonic() - begin)
+        return code, answer
 
-    async def _dispatch(self, request: CniRequest) -> bytes:
+    async def _answer(self, environment: Mapping[str, str], stdin: bytes) -> bytes:
+        request = parse_request(environment, stdin)
         assert self._attachments is not None
         match request.command:
             case "ADD":
-                return add_result(await self._attachments.add(request), request.version)
+                previous = previous_result(request)
+                return add_result(await self._attachments.add(request, previous), previous, request)
             case "DEL":
                 await self._attachments.delete(request)
             case "CHECK":
                 await self._attachments.check(request)
+            case "GC":
+                await self._attachments.collect(request.network, valid_attachments(request))
             case "STATUS":
-                if reason := self._attachments.not_ready():
-                    raise RequestError(f"pods cannot be connected now: {reason}", code=PLUGIN_NOT_AVAILABLE)
+                await self._attachments.check_status()
         return b""
 
 
 def _config(agent: Agent) -> ContivConfig:
     return agent.config.section("contiv", ContivConfig)
-
-
-def _facts(environment: Mapping[str, str]) -> dict[str, str]:
-    names = {"command": "CNI_COMMAND", "container_id": "CNI_CONTAINERID", "interface": "CNI_IFNAME"}
-    return {name: environment.get(variable, "")[:80] for name, variable in names.items()}
 
 
 def plugin() -> ContivPlugin:

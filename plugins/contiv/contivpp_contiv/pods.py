@@ -25,6 +25,7 @@ from contivpp_vpp import items as vpp
 
 __all__ = ["PodRenderer", "pod_items"]
 
+
 class PodRenderer:
     """LocalPod -> the items of one pod's interface."""
 
@@ -45,6 +46,7 @@ class PodRenderer:
             "linux/link-up",
             "linux/offload",
             "linux/mtu",
+            "linux/sysctl",
             "linux/address",
             "linux/route",
             "linux/neighbour",
@@ -70,7 +72,7 @@ class PodRenderer:
 def pod_items(pod: LocalPod, mac: str = "") -> Iterable[Item]:
     """Return the items of a pod's interface, in VPP and in Linux; `mac` is the one that others gave the pod's end."""
     interface = names.vpp_interface(pod.container_id, pod.interface)
-    mac = mac or names.pod_mac(pod.container_id, pod.interface)
+    mac = mac or pod.mac
     vpp_mac = names.vpp_mac(pod.container_id, pod.interface)
     if pod.wiring == "tap":
         yield vpp.Tap(
@@ -93,7 +95,7 @@ def _veth(pod: LocalPod) -> linux.Veth:
         name=pod.interface,
         peer_namespace=HOST,
         peer_name=names.host_link(pod.container_id, pod.interface),
-        mac=names.pod_mac(pod.container_id, pod.interface),
+        mac=pod.mac,
         alias=names.vpp_interface(pod.container_id, pod.interface),
         initial_mac=True,
     )
@@ -138,6 +140,23 @@ def _linux_items(netns: Namespace, pod: LocalPod, *, mac: str, vpp_mac: str) -> 
 def _initial_items(netns: Namespace, pod: LocalPod) -> Iterable[linux.Mtu | linux.Route | linux.Sysctl]:
     """Return what is set when the link is new, and left as others make it."""
     link = pod.interface
+    for name, value in pod.sysctls:
+        yield linux.Sysctl(namespace=netns, name=name, value=value, link=link, initial=True)
     yield linux.Mtu(namespace=netns, link=link, mtu=pod.mtu, initial=True)
-    yield linux.Route(namespace=netns, destination=f"{pod.gateway}/32", link=link, scope="link", initial=True)
-    yield linux.Route(namespace=netns, destination="0.0.0.0/0", link=link, gateway=pod.gateway, initial=True)
+    yield linux.Route(
+        namespace=netns,
+        destination=f"{pod.gateway}/32",
+        link=link,
+        scope="link",
+        metric=pod.metric,
+        initial=True,
+    )
+    for route in pod.all_routes:
+        yield linux.Route(
+            namespace=netns,
+            destination=route.destination,
+            link=link,
+            gateway=route.gateway,
+            metric=route.metric,
+            initial=True,
+        )

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from contivpp_contiv import names
 from contivpp_core.kubernetes import NodeSettings
 from contivpp_core.namespaces import Namespace
 from contivpp_core.node import ClusterNode
@@ -19,23 +20,34 @@ from contivpp_core.records import AnyTable, Record, Table
 
 __all__ = [
     "ALTERED_LINK",
+    "DEFAULT_ROUTE",
     "HOST_LINK",
     "LOCAL_POD",
     "OWN_NODE",
     "PEER",
+    "PODS",
     "POD_INTERFACE",
     "REMEMBERED",
     "TABLES",
+    "TOMBSTONES",
     "UPLINK",
     "AlteredLink",
+    "Dns",
     "HostLink",
     "LocalPod",
     "Peer",
     "PodInterface",
+    "PodRoute",
     "Uplink",
     "attachment_key",
-    "link_name",
 ]
+
+
+PODS = "contiv.pod"
+"""Where the ledger keeps attachments."""
+TOMBSTONES = "contiv.tombstone"
+"""Where it keeps those that are being taken down."""
+DEFAULT_ROUTE = "0.0.0.0/0"
 
 
 def attachment_key(container_id: str, interface: str) -> str:
@@ -43,13 +55,29 @@ def attachment_key(container_id: str, interface: str) -> str:
     return f"{container_id}/{interface}"
 
 
-def link_name(netns: Namespace, interface: str) -> str:
-    """Return what stands for a link of a namespace in an index."""
-    return f"{netns}/{interface}"
+class PodRoute(Record, frozen=True, kw_only=True):
+    """A route that a pod has by its network's configuration; without a gateway, by the pod's. Metric 0: the pod's."""
+
+    destination: str
+    gateway: str = ""
+    metric: int = 0
+
+
+class Dns(Record, frozen=True, kw_only=True):
+    """What a network says of name servers (CNI specification, "dns"); the runtime writes it into the container."""
+
+    nameservers: tuple[str, ...] = ()
+    domain: str = ""
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 class LocalPod(Record, frozen=True, kw_only=True):
-    """A pod's interface on this node; everything but the MTU was chosen by its ADD and never changes."""
+    """A pod's interface on this node; everything but the MTU was chosen by its ADD and never changes.
+
+    `network` is the name of the network's configuration. `own_mac` and `own_mtu` were asked for; without them they
+    follow from the attachment and from the underlay. `metric` tells the routes of several interfaces of one pod apart.
+    """
 
     container_id: str
     interface: str
@@ -61,6 +89,14 @@ class LocalPod(Record, frozen=True, kw_only=True):
     wiring: Literal["tap", "afpacket"]
     mtu: int
     vrf: int = 0
+    network: str = ""
+    own_mac: str = ""
+    own_mtu: int | None = None
+    metric: int = 0
+    default_route: bool = True
+    routes: tuple[PodRoute, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    dns: Dns = Dns()
 
     @property
     def key(self) -> str:
@@ -68,9 +104,25 @@ class LocalPod(Record, frozen=True, kw_only=True):
         return attachment_key(self.container_id, self.interface)
 
     @property
+    def mac(self) -> str:
+        """The MAC of the pod's end."""
+        return self.own_mac or names.pod_mac(self.container_id, self.interface)
+
+    @property
+    def all_routes(self) -> tuple[PodRoute, ...]:
+        """The routes of the pod, each with its gateway and metric; the one to the gateway itself is not among them."""
+        default = (PodRoute(destination=DEFAULT_ROUTE),) if self.default_route else ()
+        given = {(route.destination, route.metric or self.metric): route for route in (*default, *self.routes)}
+        given.pop((f"{self.gateway}/32", self.metric), None)
+        return tuple(
+            PodRoute(destination=destination, gateway=route.gateway or self.gateway, metric=metric)
+            for (destination, metric), route in given.items()
+        )
+
+    @property
     def pod(self) -> str:
-        """`<namespace>/<name>`."""
-        return f"{self.namespace}/{self.name}"
+        """`<namespace>/<name>`; outside Kubernetes the name alone."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 class PodInterface(Record, frozen=True, kw_only=True):
@@ -91,7 +143,7 @@ LOCAL_POD = Table(
     indexes={
         "pod": lambda record: (record.pod,),
         "address": lambda record: (record.address,),
-        "link": lambda record: (link_name(record.netns, record.interface),),
+        "netns": lambda record: (str(record.netns),),
     },
 )
 POD_INTERFACE = Table(

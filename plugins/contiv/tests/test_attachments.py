@@ -11,6 +11,7 @@ import errno
 import json
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface, ip_network
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,17 +24,21 @@ from contivpp_core.events import VppConnected
 from contivpp_core.items import AnyDescriptor, Found, Known, Outcome
 from contivpp_core.kubernetes import POD, Pod
 from contivpp_core.ledger import Ledger, LedgerError
+from contivpp_core.namespaces import HOST
 from contivpp_core.node import HOST_ADDRESS, HOST_ROUTE, NETWORK_INTERFACE
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.state import Put, Ready
 from contivpp_ipam.plugin import IpamPlugin
+from contivpp_linux import items as linux
 from contivpp_linux.descriptors import all_descriptors as linux_descriptors
 from contivpp_linux.edge import Edge
-from contivpp_linux.kernel.errors import NamespaceGone
+from contivpp_linux.kernel import values as kernel
+from contivpp_linux.kernel.errors import NamespaceGone, NamespaceHidden
+from contivpp_vpp import items as vpp
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors import all_descriptors as vpp_descriptors
 
-CONFIG = json.dumps({"cniVersion": "1.0.0", "name": "net", "type": "contivpp"}).encode()
+CONFIG: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "contivpp"}
 
 
 class Refused(Exception):
@@ -49,6 +54,8 @@ class World:
         self.refuse = ""
         self.block = ""
         self.taps = True
+        self.hidden = False
+        self.foreign_links: list[str] = []
         self.writes = 0
 
     async def operate(self, key: str) -> None:
@@ -106,9 +113,33 @@ class FakePlugin(Plugin):
         self.kernel = self
 
     async def identify(self, path: str) -> Any:
-        if path not in self.world.namespaces:
-            raise NamespaceGone(errno.ENOENT, "open network namespace", path)
-        return SimpleNamespace(device=4, inode=self.world.namespaces[path])
+        if path and path not in self.world.namespaces:
+            kind = NamespaceHidden if self.world.hidden else NamespaceGone
+            raise kind(errno.ENOENT, "open network namespace", path)
+        return SimpleNamespace(device=4, inode=self.world.namespaces[path] if path else 1000)
+
+    async def links(self, where: Any) -> list[kernel.Link]:
+        there = self._items(where)
+        macs = {i.host_name: i.host_mac for i in there if isinstance(i, vpp.Tap)}
+        macs |= {i.name: i.mac for i in there if isinstance(i, linux.Veth)}
+        mtus = {i.link: i.mtu for i in there if isinstance(i, linux.Mtu)}
+        up = {i.name for i in there if isinstance(i, linux.LinkUp)}
+        ours = [
+            kernel.Link(index=index, name=name, mac=mac, mtu=mtus.get(name, 1500), up=name in up)
+            for index, (name, mac) in enumerate(macs.items())
+        ]
+        return ours + [kernel.Link(index=99, name=name) for name in self.world.foreign_links]
+
+    async def addresses(self, where: Any) -> list[kernel.Address]:
+        there = self._items(where)
+        return [kernel.Address(i.link, ip_interface(i.address)) for i in there if isinstance(i, linux.Address)]
+
+    async def routes(self, where: Any) -> list[kernel.Route]:
+        there = self._items(where)
+        return [kernel.Route(ip_network(i.destination), i.link) for i in there if isinstance(i, linux.Route)]
+
+    def _items(self, where: Any) -> list[Any]:
+        return [i for i in self.world.there.values() if getattr(i, "namespace", HOST).inode == where.inode]
 
     def watch_settled(self, callback: Any, keen: Any) -> None:
         """Nobody else changes links here."""
@@ -165,15 +196,17 @@ class Node:
         """End the agent without letting it finish anything."""
         await self.agent.stop()
 
-    async def cni(self, command: str, number: int, *, container: str = "", netns: str = "") -> dict[str, Any]:
+    async def cni(
+        self, command: str, number: int, *, container: str = "", netns: str = "", args: str = "", **config: Any
+    ) -> dict[str, Any]:
         environment = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container or f"c{number}",
             "CNI_IFNAME": "eth0",
             "CNI_NETNS": netns or f"/netns/{number}",
-            "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=p{number}",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=p{number};{args}",
         }
-        code, answer = await self.contiv.serve_cni(environment, CONFIG)
+        code, answer = await self.contiv.serve_cni(environment, json.dumps(CONFIG | config).encode())
         result: dict[str, Any] = json.loads(answer) if answer else {}
         assert (code != 0) == ("code" in result)
         return result
@@ -455,7 +488,7 @@ async def test_status_says_why_pods_cannot_be_connected() -> None:
     node = Node(vpp_up=False)
     await node.start()
     result = await node.cni("STATUS", 0)
-    assert result["code"] == 50
+    assert result["code"] == 51
     assert "vpp has not been read yet" in result["msg"]
     await node.agent.scheduler.domain_up("vpp", "1")
     assert await node.cni("STATUS", 0) == {}

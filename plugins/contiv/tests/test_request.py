@@ -58,10 +58,14 @@ def test_outside_kubernetes_the_container_is_the_pods_name() -> None:
         pytest.param({"CNI_ARGS": "K8S_POD_NAME=a\nb"}, None, 4, id="control byte in an argument"),
         pytest.param({}, [], 6, id="a list as configuration"),
         pytest.param({}, {**CONFIG, "cniVersion": "0.2.0"}, 1, id="old version"),
-        pytest.param({}, {**CONFIG, "cniVersion": 1}, 1, id="number as version"),
-        pytest.param({}, {**CONFIG, "cniVersion": ["1.0.0"]}, 1, id="list as version"),
+        pytest.param({}, {**CONFIG, "cniVersion": 1}, 7, id="number as version"),
+        pytest.param({}, {**CONFIG, "cniVersion": ["1.0.0"]}, 7, id="list as version"),
         pytest.param({}, {"cniVersion": "1.0.0"}, 7, id="no network name"),
-        pytest.param({}, {**CONFIG, "prevResult": {}}, 2, id="not first in the chain"),
+        pytest.param({}, {**CONFIG, "name": "../etc"}, 7, id="path in network name"),
+        pytest.param({"CNI_COMMAND": "GC"}, None, 1, id="GC before 1.1.0"),
+        pytest.param({"CNI_COMMAND": "STATUS"}, None, 1, id="STATUS before 1.1.0"),
+        pytest.param({"CNI_COMMAND": "CHECK"}, {**CONFIG, "cniVersion": "0.3.1"}, 1, id="CHECK before 0.4.0"),
+        pytest.param({"CNI_IFNAME": "eth\udcff"}, None, 4, id="interface name that is not UTF-8"),
     ],
 )
 def test_wrong_requests_are_refused(environment: dict[str, str], config: object, code: int) -> None:

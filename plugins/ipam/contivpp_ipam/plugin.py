@@ -136,6 +136,14 @@ class IpamPlugin(Plugin):
         return AddressReply(address=str(address), gateway=subnets.pod_gateway, writes=writes)
 
     @hookimpl
+    def address_shortage(self, agent: Agent) -> str | None:
+        """Tell that the subnet is used up."""
+        allocator, subnets = self._ready(agent)
+        if allocator.free:
+            return None
+        return f"no address of {subnets.pod_subnet} is free: all {allocator.capacity} are in use"
+
+    @hookimpl
     def release_address(self, agent: Agent, owner: str) -> tuple[LedgerWrite, ...]:
         """Give an address back. Nobody else gets it before the ledger holds it no more."""
         self._released.add(owner)
@@ -159,7 +167,7 @@ def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         return ipaddress.ip_address(address)
     except ValueError as error:
-        raise RequestError(f"contivpp.io/ip: {address!r} is not an IP address", code=7) from error
+        raise RequestError(f"contivpp.io/ip: {address!a} is not an IP address", code=7) from error
 
 
 def _restored(agent: Agent, subnet: str) -> Allocator:

@@ -62,6 +62,7 @@ class LinuxPlugin(Plugin):
         self._reasons: list[str] = []
         self._boot = ""
         self._vpp = ""
+        self._all_started = False
 
     @property
     def kernel(self) -> Kernel:
@@ -106,6 +107,7 @@ class LinuxPlugin(Plugin):
     @hookimpl
     def agent_started(self) -> None:
         """Every plugin has started: read the domain."""
+        self._all_started = True
         self._read("start")
 
     @hookimpl
@@ -113,7 +115,8 @@ class LinuxPlugin(Plugin):
         """VPP may be a new one, with or without the links of the old one."""
         if event.incarnation != self._vpp:
             self._vpp = event.incarnation
-            self._read("VPP is connected")
+            if self._all_started:  # before, it is not known which namespaces to read
+                self._read("VPP is connected")
 
     async def stop(self) -> None:
         """Wait for running calls; what is in the kernel stays."""

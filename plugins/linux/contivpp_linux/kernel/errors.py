@@ -4,6 +4,7 @@
     KernelError                 the kernel refused: errno, what was tried, where
     └── NamespaceError          the namespace itself cannot be entered; nothing was tried inside it
         ├── NamespaceGone       no such path, or another namespace is there now
+        │   └── NamespaceHidden not even the folder is there: the agent may only not see it
         ├── NotANamespace       the path is something else (a plain file, another kind of namespace)
         └── NamespaceDenied     not permitted; the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import errno as numbers
 import os
 
-__all__ = ["KernelError", "NamespaceDenied", "NamespaceError", "NamespaceGone", "NotANamespace"]
+__all__ = ["KernelError", "NamespaceDenied", "NamespaceError", "NamespaceGone", "NamespaceHidden", "NotANamespace"]
 
 # Deleting an absent route says ESRCH, an address EADDRNOTAVAIL, a neighbour ENOENT, a link ENODEV.
 _ABSENT = frozenset({numbers.ENODEV, numbers.ENOENT, numbers.ESRCH, numbers.EADDRNOTAVAIL})
@@ -55,6 +56,10 @@ class NamespaceError(KernelError):
 
 class NamespaceGone(NamespaceError):
     """No namespace at this path, or not the one that was there when it was identified."""
+
+
+class NamespaceHidden(NamespaceGone):
+    """The folder of the path is absent, too: the runtime has not made it yet, or the agent was not given it."""
 
 
 class NotANamespace(NamespaceError):

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .errors import NamespaceDenied, NamespaceError, NamespaceGone, NotANamespace
+from .errors import NamespaceDenied, NamespaceError, NamespaceGone, NamespaceHidden, NotANamespace
 from .operations import where
 from .values import Namespace, NetworkNamespace
 
@@ -91,10 +91,17 @@ def _open(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         number = error.errno or errno.EIO
-        kind = NamespaceGone if number in _GONE else NamespaceDenied if number in _DENIED else NotANamespace
+        kind: type[NamespaceError] = NamespaceDenied if number in _DENIED else NotANamespace
+        if number in _GONE:
+            kind = NamespaceGone if _folder_is_there(path) else NamespaceHidden
         raise kind(number, "open network namespace", path) from None
     except ValueError:  # a null byte
         raise NamespaceGone(errno.ENOENT, "open network namespace", repr(path)) from None
+
+
+def _folder_is_there(path: str) -> bool:
+    """Tell whether a missing file says that the namespace is gone. Those of /proc go with their processes."""
+    return path.startswith("/proc/") or os.path.isdir(os.path.dirname(path))
 
 
 def _check(descriptor: int, namespace: Namespace) -> None:

@@ -41,6 +41,7 @@ async def rig(able: None, request: pytest.FixtureRequest) -> AsyncIterator[Node]
         pytest.skip(f"{VARIABLE} does not name a VPP executable")
     async with node(kind, settings={"contiv": {"podInterface": wiring}}) as made:
         await made.start_agent()
+        await until(lambda: made.get("tables", "HostLink")["records"], 10, "the link to the host is chosen")
         await made.settled()
         yield made
 

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from contivpp_core.config import ConfigSection
@@ -33,6 +34,7 @@ from contivpp_vpp.incarnation import Incarnation
 from contivpp_vpp.nics import Nics
 from contivpp_vpp.probe import TapSupport, probe_tap, recall, remember
 from contivpp_vpp.settings import VppSettings
+from contivpp_vpp.short_paths import ShortPaths
 from contivpp_vpp.transports import Connect, ProtocolFactory, unix_socket
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ __all__ = ["REQUIRED", "VppPlugin", "plugin"]
 log = logging.getLogger(__name__)
 
 DOMAIN = "vpp"
+NAMESPACE_LINKS = "netns"  # beside the API socket
 _SUBSCRIBED = -31  # INVALID_REGISTRATION: this connection asked for the events before
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
 
@@ -76,6 +79,7 @@ class VppPlugin(Plugin):
         self._identity: tuple[Incarnation, str] | None = None
         self._watch: InterfaceWatch | None = None
         self._nics: Nics | None = None
+        self._all_started = asyncio.Event()
 
     # --- for other plugins
 
@@ -113,7 +117,8 @@ class VppPlugin(Plugin):
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
         settings = agent.config.section("vpp", VppSettings)
-        return all_descriptors(self._access, persistent_taps=settings.persistent_taps)
+        paths = ShortPaths(Path(settings.api_socket).parent / NAMESPACE_LINKS)
+        return all_descriptors(self._access, persistent_taps=settings.persistent_taps, paths=paths)
 
     # --- life
 
@@ -133,6 +138,11 @@ class VppPlugin(Plugin):
         self._client.subscribe(m.SwInterfaceEvent, self._nics.note)
         self._client.listen(connected=self._connected, lost=self._lost)
         self._spawn(self._client.run(), "vpp client")
+
+    @hookimpl
+    def agent_started(self) -> None:
+        """Every plugin has started, and what was stored is rendered: VPP may be read."""
+        self._all_started.set()
 
     async def stop(self) -> None:
         """End the connection; what is in VPP stays."""
@@ -210,6 +220,7 @@ class VppPlugin(Plugin):
             try:
                 await self._access.ensure(m.WantInterfaceEvents(pid=os.getpid()), _SUBSCRIBED)
                 await self._nics.connected(self.client.connection.incarnation)
+                await self._all_started.wait()  # settings are found only if it is known who wants them
                 await self._agent.scheduler.domain_up(DOMAIN, identity, reason)
             except Unavailable:
                 log.info("the connection to VPP was lost while it was read")

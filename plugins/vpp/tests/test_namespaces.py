@@ -7,13 +7,16 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from contivpp_core.items import Item
 from contivpp_core.namespaces import Namespace
 from contivpp_vpp import messages as m
+from contivpp_vpp.access import VppAccess
 from contivpp_vpp.connection import Connection
+from contivpp_vpp.descriptors.tap import TapDescriptor
 from contivpp_vpp.items import (
     Address,
     AfPacket,
@@ -25,6 +28,7 @@ from contivpp_vpp.items import (
     Tap,
 )
 from contivpp_vpp.probe import PROBE
+from contivpp_vpp.short_paths import ShortPaths
 from contivpp_vpp.testing import real_vpp
 from contivpp_vpp.transports import unix_socket
 
@@ -71,6 +75,27 @@ async def test_a_tap_in_a_pods_namespace(own_network: str) -> None:
         await bench.delete(item)
         await bench.delete(item)
         assert await bench.dump(item.kind) == {}
+
+
+@pytest.mark.netns
+@pytest.mark.tun
+async def test_a_namespace_with_a_long_path_has_a_short_name_for_vpp(own_network: str, tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 60)
+    deep.symlink_to(own_network)
+    status = os.stat(own_network)
+    namespace = Namespace(str(deep), status.st_dev, status.st_ino)
+    item = Tap(name="pod3", host_name="eth0", namespace=namespace)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="v") as folder:
+        async with a_bench("embedded") as bench:
+            access = VppAccess()
+            access.client = bench.connection
+            bench.descriptors[item.kind] = TapDescriptor(access, paths=ShortPaths(Path(folder) / "ns"))
+            await bench.create(item)
+            found = (await bench.dump(item.kind))[item.key]
+            assert found.item.namespace == namespace
+            assert bench.descriptors[item.kind].equal(item, found.item)
+            await bench.delete(item)
+        assert os.listdir(folder) == []
 
 
 @pytest.mark.netns

@@ -97,7 +97,7 @@ def parse_options(config: Mapping[str, Any], arguments: Mapping[str, str], inter
         plugin = str(network.ipam["type"])[:80]
         raise _refused(
             "ipam.type",
-            f"{plugin!r} is not supported: the agent gives the addresses; leave 'ipam' out",
+            f"{plugin!a} is not supported: the agent gives the addresses; leave 'ipam' out",
             code=ErrorCode.UNSUPPORTED_FIELD,
         )
     args = (network.args and network.args.cni) or _Asked()
@@ -106,7 +106,7 @@ def parse_options(config: Mapping[str, Any], arguments: Mapping[str, str], inter
         address=_address(_first(("runtimeConfig.ips", runtime.ips), ("args.cni.ips", args.ips), _list_of(arguments))),
         mac=_mac(_first(("runtimeConfig.mac", runtime.mac), ("args.cni.mac", args.mac), _text_of(arguments, "MAC"))),
         mtu=network.mtu,
-        sysctls=tuple(_sysctls(network.sysctl or {}, interface)),
+        sysctls=_sysctls(network.sysctl or {}, interface),
         routes=_routes(network.routes or ()),
         default_route=network.default_route is not False,
         dns=_dns(network.dns or _Dns(), runtime.dns or _RuntimeDns()),
@@ -147,16 +147,16 @@ def _address(place: tuple[str, list[str] | None]) -> str:
         return ""
     shown = ", ".join(addresses)[:80]
     if len(addresses) > 1:
-        raise _refused(path, f"{shown!r}: an interface has one address", code=ErrorCode.UNSUPPORTED_FIELD)
+        raise _refused(path, f"{shown!a}: an interface has one address", code=ErrorCode.UNSUPPORTED_FIELD)
     text, _, length = addresses[0].partition("/")
     try:
         address = ip_address(text)
         if length:
             ip_network((text, int(length)), strict=False)
     except ValueError:
-        raise _refused(path, f"{shown!r} is no IP address") from None
+        raise _refused(path, f"{shown!a} is no IP address") from None
     if not isinstance(address, IPv4Address):
-        raise _refused(path, f"{shown!r}: IPv6 is not supported", code=ErrorCode.UNSUPPORTED_FIELD)
+        raise _refused(path, f"{shown!a}: IPv6 is not supported", code=ErrorCode.UNSUPPORTED_FIELD)
     return str(address)
 
 
@@ -170,20 +170,25 @@ def _mac(place: tuple[str, str | None]) -> str:
     except ValueError:
         values = []
     if len(parts) != 6 or len(values) != 6:
-        raise _refused(path, f"{text[:80]!r} is no MAC address: give six pairs of hexadecimal digits")
+        raise _refused(path, f"{text[:80]!a} is no MAC address: give six pairs of hexadecimal digits")
     if values[0] & 1 or not any(values):
-        raise _refused(path, f"{text!r} is not the address of one interface: take one that begins with 02")
+        raise _refused(path, f"{text!a} is not the address of one interface: take one that begins with 02")
     return ":".join(f"{value:02x}" for value in values)
 
 
-def _sysctls(wanted: Mapping[str, str], interface: str) -> Iterable[tuple[str, str]]:
-    for name, value in sorted(wanted.items()):
+def _sysctls(wanted: Mapping[str, str], interface: str) -> tuple[tuple[str, str], ...]:
+    result: dict[str, str] = {}
+    for name, value in wanted.items():
         path = sysctl_path(name) if name.isprintable() else None
         if path is None:
-            raise _refused(f"sysctl.{name[:80]!r}", "is not below net.: only a network's sysctls belong to a container")
+            raise _refused(f"sysctl.{name[:80]!a}", "is not below net.: only a network's sysctls belong to a container")
         if not value.isprintable() or len(value) > VALUE_CHARACTERS:
             raise _refused(f"sysctl.{name[:80]}", "the value must be printable, and at most a page long")
-        yield "/".join(interface if part == INTERFACE_TOKEN else part for part in path.split("/")), value
+        full = "/".join(interface if part == INTERFACE_TOKEN else part for part in path.split("/"))
+        if full in result:
+            raise _refused(f"sysctl.{name[:80]}", "is there twice, in two ways of writing it")
+        result[full] = value
+    return tuple(sorted(result.items()))
 
 
 def _routes(routes: Iterable[_Route]) -> tuple[PodRoute, ...]:
@@ -205,9 +210,9 @@ def _network(path: str, text: str) -> str:
     try:
         network = ip_network(text, strict=False)
     except ValueError:
-        raise _refused(path, f"{text[:80]!r} is no network in CIDR notation") from None
+        raise _refused(path, f"{text[:80]!a} is no network in CIDR notation") from None
     if not isinstance(network, IPv4Network):
-        raise _refused(path, f"{text!r}: IPv6 is not supported", code=ErrorCode.UNSUPPORTED_FIELD)
+        raise _refused(path, f"{text!a}: IPv6 is not supported", code=ErrorCode.UNSUPPORTED_FIELD)
     return str(network)
 
 
@@ -215,7 +220,7 @@ def _gateway(path: str, text: str) -> str:
     try:
         return str(IPv4Address(text))
     except ValueError:
-        raise _refused(path, f"{text[:80]!r} is no IPv4 address") from None
+        raise _refused(path, f"{text[:80]!a} is no IPv4 address") from None
 
 
 def _dns(network: _Dns, runtime: _RuntimeDns) -> Dns:

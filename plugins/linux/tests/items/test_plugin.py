@@ -108,6 +108,27 @@ async def test_domain_is_read_when_all_have_started_and_with_each_new_vpp(world)
     await agent.stop()
 
 
+async def test_a_vpp_that_is_there_first_has_nothing_read_before_all_have_started(world):
+    watcher = Watcher()
+    linux = LinuxPlugin(kernel=world.kernel)
+
+    class Early(Plugin):
+        name = "early"
+        requires = ("linux",)
+
+        async def start(self, agent):
+            linux.vpp_connected(VppConnected(version="26.06", incarnation="1"))
+            await asyncio.sleep(0.1)
+            assert watcher.resyncs == []
+
+    agent = Agent({"nodeName": "node1"}, [linux, watcher, Early()], ledger_path=None, serve=False)
+    await agent.start()
+    await until(lambda: agent.ready)
+    await asyncio.sleep(0.1)
+    assert watcher.resyncs == [("linux", "start")]
+    await agent.stop()
+
+
 async def test_own_work_asks_for_no_check(world):
     agent, _ = await started(world)
     items = host_items(await world.namespace())

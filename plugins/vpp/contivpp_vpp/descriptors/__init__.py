@@ -26,14 +26,17 @@ from contivpp_vpp.descriptors.unnumbered import UnnumberedDescriptor
 from contivpp_vpp.descriptors.vrf_table import VrfTableDescriptor
 from contivpp_vpp.descriptors.vxlan_tunnel import VxlanTunnelDescriptor
 from contivpp_vpp.fib_source import FibSourceNumber
+from contivpp_vpp.short_paths import ShortPaths
 
 __all__ = ["all_descriptors"]
 
 
-def all_descriptors(vpp: VppAccess, *, persistent_taps: bool = False) -> list[AnyDescriptor]:
+def all_descriptors(
+    vpp: VppAccess, *, persistent_taps: bool = False, paths: ShortPaths | None = None
+) -> list[AnyDescriptor]:
     """Return a descriptor for every kind of this plugin."""
     return [
-        TapDescriptor(vpp, persistent=persistent_taps),
+        TapDescriptor(vpp, persistent=persistent_taps, paths=paths),
         AfPacketDescriptor(vpp),
         LoopbackDescriptor(vpp),
         PhysicalInterfaceDescriptor(vpp),

@@ -15,6 +15,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import msgspec
+
 from contivpp_core.items import Found, Item, Known
 from contivpp_core.namespaces import Namespace
 from contivpp_vpp.access import ForeignObject, Refused, VppAccess
@@ -29,6 +31,7 @@ from contivpp_vpp.messages import (
     TapDeleteV2,
     TapFlags,
 )
+from contivpp_vpp.short_paths import ShortPaths
 from contivpp_vpp.values import mac_bytes, mac_text, tag_of
 
 __all__ = ["TapDescriptor", "explain_refusal", "tap_message"]
@@ -42,9 +45,10 @@ class TapDescriptor(InterfaceDescriptor[Tap]):
     kind: ClassVar[str] = Tap.kind
     item: ClassVar[type[Item]] = Tap
 
-    def __init__(self, vpp: VppAccess, *, persistent: bool = False) -> None:
+    def __init__(self, vpp: VppAccess, *, persistent: bool = False, paths: ShortPaths | None = None) -> None:
         super().__init__(vpp)
         self.persistent = persistent
+        self._paths = paths or ShortPaths()
 
     def provides(self, item: Tap) -> Iterable[str]:
         return interface_key(item.name), f"linux/link/{item.namespace}/{item.host_name}"
@@ -59,13 +63,16 @@ class TapDescriptor(InterfaceDescriptor[Tap]):
         )
 
     async def create(self, item: Tap, handles: Mapping[str, Any]) -> int:
+        message = tap_message(item, persistent=self.persistent)
+        message = msgspec.structs.replace(message, host_namespace=self._paths.shorten(item.namespace))
         try:
-            return (await self.vpp.request(tap_message(item, persistent=self.persistent))).sw_if_index
+            return (await self.vpp.request(message)).sw_if_index
         except VppError as error:
             raise explain_refusal(item, error) from error
 
     async def delete(self, item: Tap, handle: int, handles: Mapping[str, Any]) -> None:
         await self.vpp.ensure(TapDeleteV2(sw_if_index=handle), *NO_INTERFACE)
+        self._paths.forget(item.namespace)
 
     async def dump(self, known: Known) -> list[Found]:
         taps = {each.sw_if_index: each for each in await self.vpp.dump(SwInterfaceTapV2Dump())}
@@ -75,7 +82,9 @@ class TapDescriptor(InterfaceDescriptor[Tap]):
         found = []
         for index, (name, each) in (await self.ours()).items():
             if index in taps:
-                item = _found(name, taps[index], each, namespaces)
+                tap = taps[index]
+                where = _namespace(self._paths.expand(tap.host_namespace), namespaces)
+                item = _found(name, tap, each, where)
                 found.append(Found(item.key, item, index))
         return found
 
@@ -123,13 +132,11 @@ def explain_refusal(item: Tap, error: VppError) -> Exception:
     return error
 
 
-def _found(
-    name: str, tap: SwInterfaceTapV2Details, interface: SwInterfaceDetails, namespaces: Mapping[str, Namespace]
-) -> Tap:
+def _found(name: str, tap: SwInterfaceTapV2Details, interface: SwInterfaceDetails, namespace: Namespace) -> Tap:
     return Tap(
         name=name,
         host_name=tap.host_if_name,
-        namespace=_namespace(tap.host_namespace, namespaces),
+        namespace=namespace,
         host_mac=mac_text(tap.host_mac_addr),
         mac=mac_text(interface.l2_address),
         host_mtu=tap.host_mtu_size,

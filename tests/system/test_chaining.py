@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -299,3 +300,60 @@ async def test_plugins_before_ours_keep_their_part_of_the_result(rig: Node) -> N
         assert pod.result["interfaces"][mine["interface"]]["name"] == "eth0"
         await pod.restart_agent()
         assert (await pod.link())["mtu"] == 1400
+
+
+async def test_bandwidth_needs_a_veth_and_is_kept_there_but_sees_no_packet_of_vpp(rig: Node) -> None:
+    program("tc", "iproute2")
+    rates = {"ingressRate": 10**6, "ingressBurst": 10**5, "egressRate": 10**6, "egressBurst": 10**5}
+    limits = {"type": "bandwidth", **rates}
+    if rig.config["contiv"]["podInterface"] == "tap":
+        chain, netns = Chain(rig, cni_plugins("bandwidth"), OURS, limits), rig.namespaces.make("pod")
+        with pytest.raises(ChainError, match="no veth peer"):
+            await chain.add("pod", netns)
+        await chain.delete("pod", netns)
+        return
+    async with chained(rig, OURS, limits) as pod:
+        outer = pod.result["interfaces"][0]["name"]
+        before = await qdiscs(rig, outer)
+        assert before == ["ingress", "tbf"]
+        sent, received = await asyncio.to_thread(flow, pod.other[0], pod.netns, pod.address)
+        assert received > 4 * 10**6 * FLOW_SECONDS / 8, (sent, received)  # the README says that nothing is limited
+        await pod.restart_agent()
+        await pod.restart_vpp()
+        await pod.talks()
+        await pod.check()
+        assert await qdiscs(rig, outer) == before
+    assert not [link for link in await rig.linux_links() if link.startswith("bwp")]
+
+
+FLOW_SECONDS = 2.0
+
+
+async def qdiscs(rig: Node, link: str) -> list[str]:
+    _, out, _ = await run("tc", "-j", "qdisc", "show", "dev", link, netns=rig.netns)
+    return sorted(each["kind"] for each in json.loads(out))
+
+
+def flow(source: str, target: str, address: str) -> tuple[int, int]:
+    """Offer 8 Mbit/s for two seconds; return the bytes sent and received."""
+
+    def end() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        made.bind(("0.0.0.0", 0))
+        made.setblocking(False)
+        return made
+
+    sent = received = 0
+    with in_namespace(source, end) as sender, in_namespace(target, end) as receiver:
+        port, begin = receiver.getsockname()[1], time.monotonic()
+        while (passed := time.monotonic() - begin) < FLOW_SECONDS + 0.2:
+            while sent < min(passed, FLOW_SECONDS) * 10**6:
+                with contextlib.suppress(BlockingIOError):
+                    sender.sendto(bytes(1000), (address, port))
+                sent += 1000
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    received += len(receiver.recv(2000))
+            time.sleep(0.001)
+    return sent, received

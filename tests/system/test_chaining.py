@@ -158,6 +158,23 @@ async def test_what_tuning_sets_stays_and_is_told_when_it_is_lost(rig: Node) -> 
             await pod.check()
 
 
+async def test_a_persistent_tap_keeps_what_tuning_sets(able: None) -> None:
+    settings = {"contiv": {"podInterface": "tap"}, "vpp": {"persistentTaps": True}}
+    async with node("embedded", settings=settings) as rig:
+        await rig.start_agent()
+        ((other_netns, other),) = (await rig.pods(1, prefix="other")).items()
+        netns = rig.namespaces.make("pod")
+        chain = Chain(rig, cni_plugins("tuning"), OURS, tuning(rig, **TUNED))
+        pod = Pod(rig, chain, netns, await chain.add("pod", netns), (other_netns, other))
+        await until(pod.altered, 5, "the agent knows")
+        await pod.restart_vpp()
+        await pod.talks()
+        await pod.check()
+        now = await pod.link()
+        assert (now["mtu"], now["address"], now["promiscuity"]) == (1400, MAC, 1)
+        assert pod.faults() == []
+
+
 async def _told_as_lost(pod: Pod) -> None:
     await until(pod.faults, 5, "what was lost is told")
     (fault,) = pod.faults()

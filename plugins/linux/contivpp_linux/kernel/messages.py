@@ -8,6 +8,7 @@ one here names the attributes that are used. Import this module late: pyroute2 t
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -34,6 +35,9 @@ _NEW_LINK, _DELETE_LINK, _GET_LINK, _SET_LINK = 16, 17, 18, 19
 _NEW = {Address: 20, Route: 24, Neighbour: 28}
 _DELETE = {Address: 21, Route: 25, Neighbour: 29}
 _DUMP = {Link: 18, Address: 22, Route: 26, Neighbour: 30}
+
+_HEADER = struct.Struct("=IHHII")
+_LINK_BYTES, _LINK_NAME = 16, 3  # of an ifinfomsg; IFLA_IFNAME
 
 _REQUEST, _ACK = 0x1, 0x4
 _REPLACE, _EXCLUSIVE, _CREATE = 0x100, 0x200, 0x400
@@ -120,10 +124,11 @@ def encode(operation: Operation, sequence: int, *, index: int, namespace: int | 
 
 
 def link_request(name: str, sequence: int) -> bytes:
-    """Return the question for one link by name."""
-    message = _LinkMessage()
-    message["attrs"] = [("name", name)]
-    return _finish(message, _GET_LINK, _REQUEST, sequence)
+    """Return the question for one link by name; written out, because each batch asks."""
+    text = name.encode() + b"\0"
+    attribute = struct.pack("=HH", 4 + len(text), _LINK_NAME) + text + bytes(-len(text) % 4)
+    length = _HEADER.size + _LINK_BYTES + len(attribute)
+    return _HEADER.pack(length, _GET_LINK, _REQUEST, sequence, 0) + bytes(_LINK_BYTES) + attribute
 
 
 def dump_request(kind: type, family: int, sequence: int) -> bytes:

@@ -156,6 +156,17 @@ async def test_a_value_that_is_wanted_anew_is_applied_and_the_others_are_left(wo
     await driver.stop()
 
 
+async def test_the_mark_costs_one_batch_of_its_own(world):
+    namespace = await world.namespace()
+    driver = await started(world, [])
+    driver.want(*pod(namespace))
+    await driver.settled()
+    batches = [operations for where, operations in world.kernel.batches if where != ""]
+    assert len(batches) <= 4, batches
+    assert [type(each).__name__ for each in batches[-1]] == ["Follow", "SetLink"]
+    await driver.stop()
+
+
 async def test_a_link_that_was_left_half_done_is_completed(world):
     namespace = await world.namespace()
     items = pod(namespace)

@@ -45,6 +45,7 @@ class AlteredLinks:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._seen: dict[str, Sighting] = {}  # by attachment; the last one counts
+        self._gone: set[str] = set()  # attachments that ended
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._wired: asyncio.Queue[tuple[float, LocalPod]] = asyncio.Queue()
@@ -102,8 +103,11 @@ class AlteredLinks:
             self._wake.set()
 
     def _written(self) -> None:
-        """What is known of an attachment goes with it."""
-        if self._agent.state.table(ALTERED_LINK.name).records():
+        """What is known of an attachment goes with it, also if the next one of its name comes at once."""
+        state = self._agent.state
+        if state.table(LOCAL_POD.name).ready:
+            self._gone |= {e.attachment for e in self._known() if state.get(LOCAL_POD.name, e.attachment) is None}
+        if self._gone:
             self._wake.set()
 
     async def _work(self) -> None:
@@ -120,20 +124,18 @@ class AlteredLinks:
     def _news(self) -> list[Write]:
         state = self._agent.state
         seen, self._seen = self._seen, {}
-        writes: list[Write] = []
+        gone, self._gone = self._gone, set()
+        writes: list[Write] = [Delete(ALTERED_LINK.name, key) for key in sorted(gone)]
         for key, sighting in seen.items():
-            pod, before = state.get(LOCAL_POD.name, key), state.get(ALTERED_LINK.name, key)
-            if pod is None:
+            pod: LocalPod | None = state.get(LOCAL_POD.name, key)
+            before = state.get(ALTERED_LINK.name, key) if key not in gone else None
+            if pod is None or pod.netns != sighting.namespace:
                 continue
             now = judged(pod, sighting, before)
             if now is not None and now != before:
                 writes.append(Put(ALTERED_LINK.name, now))
             elif now is None and before is not None:
                 writes.append(Delete(ALTERED_LINK.name, key))
-        if state.table(LOCAL_POD.name).ready:
-            known: list[AlteredLink] = state.table(ALTERED_LINK.name).records()
-            gone = (each.attachment for each in known if state.get(LOCAL_POD.name, each.attachment) is None)
-            writes += [Delete(ALTERED_LINK.name, key) for key in gone]
         return writes
 
     async def _store(self, writes: list[Write]) -> None:

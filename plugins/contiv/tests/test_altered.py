@@ -172,6 +172,21 @@ async def test_a_full_disk_does_not_keep_vpp_from_following() -> None:
 
 
 @simulated
+async def test_a_new_sandbox_of_the_same_container_id_inherits_nothing() -> None:
+    it = await wired()
+    await it.sees(mac=MAC, mtu=1400)
+    await it.node.cni("ADD", 1, netns="/netns/9")
+    await asyncio.sleep(0.1)
+    await it.node.agent.controller.settled()
+    assert it.pod.netns.inode == 9
+    assert (it.known(), it.faults()) == (None, [])
+    assert it.macs() == {it.pod.mac}
+    await it.sees(index=7)
+    assert it.faults() == []
+    await it.node.kill()
+
+
+@simulated
 async def test_links_of_nobody_are_not_kept() -> None:
     it = await wired()
     elsewhere = Namespace("/netns/7", 4, 7)

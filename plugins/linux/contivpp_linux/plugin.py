@@ -41,6 +41,7 @@ DOMAIN = "linux"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
+VPP_SECONDS, POLL_SECONDS = 5.0, 0.005  # how long a new VPP may take to be read
 
 
 class LinuxPlugin(Plugin):
@@ -62,6 +63,7 @@ class LinuxPlugin(Plugin):
         self._reasons: list[str] = []
         self._boot = ""
         self._vpp = ""
+        self._after_vpp = False  # the domain is to be read after VPP's
         self._all_started = False
 
     @property
@@ -114,6 +116,7 @@ class LinuxPlugin(Plugin):
     def vpp_connected(self, event: VppConnected) -> None:
         """VPP may be a new one, with or without the links of the old one."""
         if event.incarnation != self._vpp:
+            self._after_vpp = self._vpp != ""
             self._vpp = event.incarnation
             if self._all_started:  # before, it is not known which namespaces to read
                 self._read("VPP is connected")
@@ -168,6 +171,8 @@ class LinuxPlugin(Plugin):
     async def _read_once(self, reason: str) -> str:
         assert self._agent is not None
         try:
+            if self._after_vpp:
+                await self._until_vpp_is_read()
             await self._agent.scheduler.domain_up(DOMAIN, self._boot, reason)
         except Exception as failure:  # shown, and tried again: without a reading nothing may be sent
             error = str(failure) or type(failure).__name__
@@ -175,6 +180,16 @@ class LinuxPlugin(Plugin):
             return error
         self._agent.set_condition(DOMAIN, True, "")
         return ""
+
+    async def _until_vpp_is_read(self) -> None:
+        """Let what went with the old VPP be forgotten before links that stayed (persistent TAPs) are found."""
+        assert self._agent is not None
+        scheduler, self._after_vpp = self._agent.scheduler, False
+        scheduler.domain_down(DOMAIN, "a new VPP is being read first")
+        for _ in range(round(VPP_SECONDS / POLL_SECONDS)):
+            if not scheduler.domain_state().get("vpp"):
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _boot_id() -> str:

@@ -314,7 +314,7 @@ async def test_check_tells_what_cannot_be_repaired() -> None:
     node = Node()
     await node.start()
     await node.cni("ADD", 1)
-    route = next(key for key in node.pod_keys() if key.startswith("linux/route"))
+    route = next(key for key in node.world.there if key.startswith("linux/route/4:"))
     del node.world.there[route]
     node.world.refuse = "linux/route"
     check = await node.cni("CHECK", 1)

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 _NUMBER = struct.Struct(">H")
 _NUMBER_CONTEXT = struct.Struct(">HI")
-_RETVAL = struct.Struct(">6xi")
 _HELLO, _HELLO_REPLY = 15, 16  # the two numbers that are the same in every VPP
 _LAST_CONTEXT = 0xFFFFFFFF
 
@@ -59,7 +58,7 @@ class _Pending:
 class _Route:
     """What is the same for all requests of a class, looked up once."""
 
-    __slots__ = ("answer", "answer_number", "decode", "encode", "name", "number", "statistics")
+    __slots__ = ("answer", "answer_number", "decode", "encode", "name", "number", "retval", "statistics")
 
     def __init__(self, message: type[base.Message], answer: type[base.Message], table: Mapping[str, int]) -> None:
         self.name = message.MESSAGE
@@ -68,6 +67,7 @@ class _Route:
         self.answer = answer
         self.answer_number = table[answer.table_name()]
         self.decode = codec(answer).decode
+        self.retval = codec(answer).retval
         self.statistics = MessageStatistics()
 
 
@@ -241,7 +241,7 @@ class Dialogue:
         if number != route.answer_number:
             raise MalformedMessage(f"{cls.MESSAGE} as the answer to {route.name}")
         reply, error = None, None
-        retval = _RETVAL.unpack_from(body)[0] if len(body) >= _RETVAL.size else 0
+        retval = route.retval.unpack_from(body)[0] if len(body) >= route.retval.size else 0
         if retval < 0:
             error = VppError(retval, route.name)
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from vpp_papi import vpp_serializer
 
 from contivpp_vpp import messages
@@ -72,9 +73,21 @@ def bodies(draw: st.DrawFn, structure: schema.Structure, cls: type[Any]) -> Any:
     for rule in structure.rules:
         if isinstance(rule, schema.Limit):
             content[rule.field] = min(content[rule.field], 8 * len(content[rule.of]))
+        elif isinstance(rule, schema.Sum):
+            content[rule.field] = draw(shared(content[rule.field], rule))
         elif isinstance(rule, schema.Needs) and content[rule.field] == rule.none:
             content[rule.field] = 1
     return cls(**content)
+
+
+def shared(elements: tuple[Any, ...], rule: schema.Sum) -> st.SearchStrategy[tuple[Any, ...]]:
+    """The elements with other numbers, whose sum the rule allows."""
+    if not elements:
+        return st.just(())
+    most = rule.largest // len(elements)
+    numbers = st.lists(st.integers(1, most), min_size=len(elements), max_size=len(elements))
+    pairs = numbers.map(lambda found: zip(elements, found, strict=True))
+    return pairs.map(lambda found: tuple(replace(each, **{rule.member: number}) for each, number in found))
 
 
 # vpp_papi's view of our declarations
@@ -121,8 +134,10 @@ def papi_message(message: schema.Message) -> Any:
     done: set[str] = set()
     head = [["u16", "_vl_msg_id"]]
     head += [["u32", "client_index_"]] * message.client_index + [["u32", "context_"]] * message.context
-    head += [["i32", message.retval]] if message.retval else []
-    return vpp_serializer.VPPMessage(f"our_{message.name}", head + [layout(f, done) for f in message.body.fields])
+    retval = [["i32", message.retval]] if message.retval else []
+    fields = [layout(f, done) for f in message.body.fields]
+    whole = fields + retval if message.retval_last else retval + fields
+    return vpp_serializer.VPPMessage(f"our_{message.name}", head + whole)
 
 
 def papi_value(wire: schema.Wire, value: Any) -> Any:
@@ -172,6 +187,11 @@ def test_defaults_can_be_sent(name: str):
     assert codec(cls).decode(codec(cls).encode(cls(), number=1)) == cls()
 
 
+def mapping(*probabilities: int) -> messages.Nat44AddDelLbStaticMapping:
+    locals_ = tuple(messages.Nat44LbAddrPort(probability=number) for number in probabilities)
+    return messages.Nat44AddDelLbStaticMapping(locals=locals_)
+
+
 def route(**path: Any) -> messages.IpRouteAddDelV2:
     return messages.IpRouteAddDelV2(route=messages.IpRouteV2(paths=(messages.FibPath(**path),)))
 
@@ -210,6 +230,10 @@ def route(**path: Any) -> messages.IpRouteAddDelV2:
             messages.IpNeighborAddDel(neighbor=messages.IpNeighbor(ip_address=b"abc")), "4 or 16", id="address"
         ),
         pytest.param(messages.IpTableAddDel(table=None), "table.: None is not a IpTable", id="wrong class"),
+        pytest.param(mapping(0, 0), "locals: a sum of probability of 0 kills", id="no backend is ever chosen"),
+        pytest.param(mapping(128, 128), "locals: a sum of probability of 256 kills", id="a sum that is 0 in a byte"),
+        pytest.param(mapping(200, 100), "locals: a sum of probability of 300 kills", id="a sum beyond a byte"),
+        pytest.param(mapping(255, *[0] * 255), "locals: 256 elements kill VPP", id="more backends than VPP counts"),
     ],
 )
 def test_what_could_kill_vpp_is_refused_by_name(message: Any, where: str):

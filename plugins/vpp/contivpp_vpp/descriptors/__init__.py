@@ -15,6 +15,10 @@ from contivpp_vpp.descriptors.link_up import LinkUpDescriptor
 from contivpp_vpp.descriptors.loopback import LoopbackDescriptor
 from contivpp_vpp.descriptors.mac import MacDescriptor
 from contivpp_vpp.descriptors.mtu import MtuDescriptor
+from contivpp_vpp.descriptors.nat44 import Nat44Descriptor
+from contivpp_vpp.descriptors.nat44_address import Nat44AddressDescriptor
+from contivpp_vpp.descriptors.nat44_interface import Nat44InterfaceDescriptor
+from contivpp_vpp.descriptors.nat44_mapping import Nat44MappingDescriptor
 from contivpp_vpp.descriptors.neighbour import NeighbourDescriptor
 from contivpp_vpp.descriptors.neighbour_settings import NeighbourSettingsDescriptor
 from contivpp_vpp.descriptors.physical import PhysicalInterfaceDescriptor
@@ -56,4 +60,8 @@ def all_descriptors(
         BridgeDomainDescriptor(vpp),
         BridgeMemberDescriptor(vpp),
         L2FibEntryDescriptor(vpp),
+        Nat44Descriptor(vpp),
+        Nat44InterfaceDescriptor(vpp),
+        Nat44AddressDescriptor(vpp),
+        Nat44MappingDescriptor(vpp),
     ]

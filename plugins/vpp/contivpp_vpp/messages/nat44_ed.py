@@ -350,7 +350,9 @@ class Nat44LbStaticMappingAddDelLocalReply(Reply, frozen=True, kw_only=True, gc=
     CRC = 0xe8d4e804
 
 
-class Nat44LbStaticMappingAddDelLocal(Request[Nat44LbStaticMappingAddDelLocalReply], frozen=True, kw_only=True, gc=False):
+class Nat44LbStaticMappingAddDelLocal(
+    Request[Nat44LbStaticMappingAddDelLocalReply], frozen=True, kw_only=True, gc=False
+):
     MESSAGE = "nat44_lb_static_mapping_add_del_local"
     CRC = 0x7ca47547
     REPLY = Nat44LbStaticMappingAddDelLocalReply

@@ -40,7 +40,8 @@ _RULE_MOST = re.compile(r"limit (\w+) to (\d+) elements$")
 _RULE_SUM = re.compile(r"limit sum of (\w+) in (\w+) to (\d+)\.\.(\d+)$")
 _ARRAY = re.compile(r"(\w+)\[(?:(\d+)|(\w+)|(\d+) by (\w+))\]$")
 _MESSAGE = re.compile(
-    r"(\w+) (0x[0-9a-f]{8})((?: with client_index| without client_index)?)(?: retval as (\w+))?( retval last)?(?: -> (\w+))?$"
+    r"(\w+) (0x[0-9a-f]{8})((?: with client_index| without client_index)?)(?: retval as (\w+))?( retval last)?"
+    r"(?: -> (\w+))?$"
 )
 
 Named = schema.Enumeration | schema.Union | schema.Structure | schema.Wire

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Items of VPP's NAT44 (endpoint dependent): its being on, its interfaces, its addresses, and the mappings of services.
+
+They are exported by `contivpp_vpp.items`, which says what items have in common. What kills VPP is refused when an item
+is made: VPP counts the backends of a mapping in a byte, adds up their probabilities in a byte, and divides by the sum.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import ClassVar, Literal
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from contivpp_core.items import Item
+from contivpp_vpp.values import TAG_PREFIX
+
+__all__ = ["MOST_BACKENDS", "Nat44", "Nat44Address", "Nat44Interface", "Nat44Mapping", "NatBackend"]
+
+MOST_BACKENDS = 254
+"""VPP stands 255 in a message, and one is not real (`contivpp_vpp.descriptors.nat44_mapping`)."""
+
+_MOST_PROBABILITY = 255
+_LONGEST_AFFINITY = 86400  # the longest that Kubernetes knows; it is written into the tag
+_LONGEST_TAG = 63
+
+
+class Nat44(Item, frozen=True, kw_only=True):
+    """NAT44 is on. `sessions` is the size of its table, for each worker: another size makes everything anew.
+
+    With `forwarding`, what no mapping and no session is for passes unchanged.
+    """
+
+    kind: ClassVar[str] = "vpp/nat44"
+    sessions: int = 63 * 1024
+    forwarding: bool = False
+    udp_seconds: int = 300
+    tcp_established_seconds: int = 7440
+    tcp_transitory_seconds: int = 240
+    icmp_seconds: int = 60
+
+    def __post_init__(self) -> None:
+        for field in (
+            "sessions",
+            "udp_seconds",
+            "tcp_established_seconds",
+            "tcp_transitory_seconds",
+            "icmp_seconds",
+        ):
+            if not 0 < getattr(self, field) < 1 << 32:
+                raise ValueError(f"NAT44: {field} {getattr(self, field)} is not between 1 and {(1 << 32) - 1}")
+
+    @property
+    def key(self) -> str:
+        return "vpp/nat44/on"
+
+
+class Nat44Interface(Item, frozen=True, kw_only=True):
+    """What NAT44 does on an interface: translate at input as inside, outside or both, or at output."""
+
+    kind: ClassVar[str] = "vpp/nat44-interface"
+    interface: str
+    feature: Literal["inside+outside", "inside", "outside", "output"] = "inside+outside"
+
+    @property
+    def key(self) -> str:
+        return f"vpp/nat44-interface/{self.interface}"
+
+
+class Nat44Address(Item, frozen=True, kw_only=True):
+    """An address of the pool for sources; with `twice_nat` of the pool for sources of what is sent to a mapping."""
+
+    kind: ClassVar[str] = "vpp/nat44-address"
+    address: str
+    twice_nat: bool = False
+
+    def __post_init__(self) -> None:
+        _check_address("NAT44 address", self.address)
+
+    @property
+    def key(self) -> str:
+        return f"vpp/nat44-address/{'twice-nat' if self.twice_nat else 'pool'}/{self.address}"
+
+
+class NatBackend(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False):
+    """Where connections to a mapping lead. `vrf` is the one in which the answers enter VPP.
+
+    Its share is its probability among those of all backends.
+    """
+
+    address: str
+    port: int
+    probability: int = 15
+    vrf: int = 0
+
+    def __post_init__(self) -> None:
+        _check_address("backend", self.address)
+        if not 0 < self.port < 1 << 16:
+            raise ValueError(f"backend {self.address}: port {self.port} is not between 1 and 65535")
+        if not 0 < self.probability <= _MOST_PROBABILITY:
+            where = f"backend {self.address}:{self.port}"
+            raise ValueError(f"{where}: probability {self.probability} is not between 1 and {_MOST_PROBABILITY}")
+        if not 0 <= self.vrf < 0xFFFFFFFF:
+            raise ValueError(f"backend {self.address}:{self.port}: there is no VRF {self.vrf}")
+
+    @property
+    def endpoint(self) -> tuple[str, int, int]:
+        """What VPP knows a backend by."""
+        return self.address, self.port, self.vrf
+
+
+class Nat44Mapping(Item, frozen=True, kw_only=True):
+    """Connections to an address and port go to one of the backends. Without a backend there is no mapping.
+
+    `twice_nat`: the backend sees an address of the twice-NAT pool instead of the client's; `self_twice_nat`: only if
+    the client is the backend itself. With `affinity_seconds`, a client is led to the same backend for so long. `label`
+    is shown in VPP.
+    """
+
+    kind: ClassVar[str] = "vpp/nat44-mapping"
+    protocol: Literal["tcp", "udp"]
+    address: str
+    port: int
+    backends: tuple[NatBackend, ...]
+    twice_nat: bool = False
+    self_twice_nat: bool = False
+    affinity_seconds: int = 0
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if reason := self._problem():
+            raise ValueError(f"mapping {self.protocol} {self.address}:{self.port}: {reason}")
+        _check_address("mapping", self.address)
+        force_setattr(self, "backends", tuple(sorted(self.backends)))
+
+    def _problem(self) -> str:
+        count, total = len(self.backends), sum([backend.probability for backend in self.backends])
+        if self.protocol not in ("tcp", "udp"):
+            return "the protocol is neither tcp nor udp"
+        if not 0 < self.port < 1 << 16:
+            return "the port is not between 1 and 65535"
+        if not 0 < count <= MOST_BACKENDS:
+            return f"{count} backends, 1 to {MOST_BACKENDS} are possible"
+        if total > _MOST_PROBABILITY:
+            return f"the sum of its backends' probabilities is {total}, at most {_MOST_PROBABILITY} is possible"
+        if len({backend.endpoint for backend in self.backends}) < count:
+            return "a backend is named twice"
+        if self.twice_nat and self.self_twice_nat:
+            return "twice-NAT for all clients and for the backend itself exclude each other"
+        if not 0 <= self.affinity_seconds <= _LONGEST_AFFINITY:
+            return f"an affinity of {self.affinity_seconds} s is not between 0 and {_LONGEST_AFFINITY}"
+        if "\0" in self.label or self.label.startswith("@") or len(self.tag.encode()) > _LONGEST_TAG:
+            return f"label {self.label!r} is too long for VPP's tag, begins with @, or contains NUL"
+        return ""
+
+    @property
+    def key(self) -> str:
+        return f"vpp/nat44-mapping/{self.protocol}/{self.address}/{self.port}"
+
+    @property
+    def tag(self) -> str:
+        """What marks the mapping as ours in VPP. It carries the affinity, which VPP does not tell."""
+        affinity = f"@{self.affinity_seconds}/" if self.affinity_seconds else ""
+        return f"{TAG_PREFIX}{affinity}{self.label}"
+
+
+def parts_of_tag(tag: str) -> tuple[int, str]:
+    """Return affinity and label in a mapping's tag; raise ValueError where it is not as ours are."""
+    text = tag.removeprefix(TAG_PREFIX)
+    if not text.startswith("@"):
+        return 0, text
+    affinity, _, label = text[1:].partition("/")
+    return int(affinity), label
+
+
+def _check_address(what: str, address: str) -> None:
+    """Raise ValueError for what is not IPv4 in its only form, or no address of a machine."""
+    try:
+        first = socket.inet_pton(socket.AF_INET, address)[0]
+    except OSError:
+        raise ValueError(f"{what}: {address!r} is no IPv4 address") from None
+    if not 0 < first < 224:
+        raise ValueError(f"{what}: {address} is not the address of a machine")

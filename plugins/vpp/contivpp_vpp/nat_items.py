@@ -7,7 +7,7 @@ is made: VPP counts the backends of a mapping in a byte, adds up their probabili
 
 from __future__ import annotations
 
-import socket
+from socket import AF_INET, inet_pton
 from typing import ClassVar, Literal
 
 import msgspec
@@ -86,23 +86,13 @@ class Nat44Address(Item, frozen=True, kw_only=True):
 class NatBackend(msgspec.Struct, frozen=True, kw_only=True, order=True, gc=False):
     """Where connections to a mapping lead. `vrf` is the one in which the answers enter VPP.
 
-    Its share is its probability among those of all backends.
+    Its share is its probability among those of all backends. It is checked as part of a mapping.
     """
 
     address: str
     port: int
     probability: int = 15
     vrf: int = 0
-
-    def __post_init__(self) -> None:
-        _check_address("backend", self.address)
-        if not 0 < self.port < 1 << 16:
-            raise ValueError(f"backend {self.address}: port {self.port} is not between 1 and 65535")
-        if not 0 < self.probability <= _MOST_PROBABILITY:
-            where = f"backend {self.address}:{self.port}"
-            raise ValueError(f"{where}: probability {self.probability} is not between 1 and {_MOST_PROBABILITY}")
-        if not 0 <= self.vrf < 0xFFFFFFFF:
-            raise ValueError(f"backend {self.address}:{self.port}: there is no VRF {self.vrf}")
 
     @property
     def endpoint(self) -> tuple[str, int, int]:
@@ -129,23 +119,16 @@ class Nat44Mapping(Item, frozen=True, kw_only=True):
     label: str = ""
 
     def __post_init__(self) -> None:
-        if reason := self._problem():
+        if reason := _problem_of_backends(self.backends) or self._problem():
             raise ValueError(f"mapping {self.protocol} {self.address}:{self.port}: {reason}")
         _check_address("mapping", self.address)
         force_setattr(self, "backends", tuple(sorted(self.backends)))
 
     def _problem(self) -> str:
-        count, total = len(self.backends), sum([backend.probability for backend in self.backends])
         if self.protocol not in ("tcp", "udp"):
             return "the protocol is neither tcp nor udp"
         if not 0 < self.port < 1 << 16:
             return "the port is not between 1 and 65535"
-        if not 0 < count <= MOST_BACKENDS:
-            return f"{count} backends, 1 to {MOST_BACKENDS} are possible"
-        if total > _MOST_PROBABILITY:
-            return f"the sum of its backends' probabilities is {total}, at most {_MOST_PROBABILITY} is possible"
-        if len({backend.endpoint for backend in self.backends}) < count:
-            return "a backend is named twice"
         if self.twice_nat and self.self_twice_nat:
             return "twice-NAT for all clients and for the backend itself exclude each other"
         if not 0 <= self.affinity_seconds <= _LONGEST_AFFINITY:
@@ -165,6 +148,38 @@ class Nat44Mapping(Item, frozen=True, kw_only=True):
         return f"{TAG_PREFIX}{affinity}{self.label}"
 
 
+def _problem_of_backends(backends: tuple[NatBackend, ...]) -> str:
+    """What is wrong; a node has a hundred thousand of them, so that what is right is only compared."""
+    total = 0
+    endpoints = set()
+    for backend in backends:
+        address, port, probability, vrf = backend.address, backend.port, backend.probability, backend.vrf
+        try:
+            first = inet_pton(AF_INET, address)[0]
+        except OSError:
+            first = 0
+        if not (0 < port < 65536 and 0 < probability < 256 and 0 <= vrf < 0xFFFFFFFF and 0 < first < 224):
+            return _problem_of_backend(backend)
+        total += probability
+        endpoints.add((address, port, vrf))
+    if not 0 < len(backends) <= MOST_BACKENDS:
+        return f"{len(backends)} backends, 1 to {MOST_BACKENDS} are possible"
+    if total > _MOST_PROBABILITY:
+        return f"the sum of its backends' probabilities is {total}, at most {_MOST_PROBABILITY} is possible"
+    return "a backend is named twice" if len(endpoints) < len(backends) else ""
+
+
+def _problem_of_backend(backend: NatBackend) -> str:
+    where = f"backend {backend.address}:{backend.port}"
+    if not 0 < backend.port < 1 << 16:
+        return f"{where}: the port is not between 1 and 65535"
+    if not 0 < backend.probability <= _MOST_PROBABILITY:
+        return f"{where}: probability {backend.probability} is not between 1 and {_MOST_PROBABILITY}"
+    if not 0 <= backend.vrf < 0xFFFFFFFF:
+        return f"{where}: there is no VRF {backend.vrf}"
+    return f"{where}: {backend.address!r} is not the IPv4 address of a machine"
+
+
 def parts_of_tag(tag: str) -> tuple[int, str]:
     """Return affinity and label in a mapping's tag; raise ValueError where it is not as ours are."""
     text = tag.removeprefix(TAG_PREFIX)
@@ -177,7 +192,7 @@ def parts_of_tag(tag: str) -> tuple[int, str]:
 def _check_address(what: str, address: str) -> None:
     """Raise ValueError for what is not IPv4 in its only form, or no address of a machine."""
     try:
-        first = socket.inet_pton(socket.AF_INET, address)[0]
+        first = inet_pton(AF_INET, address)[0]
     except OSError:
         raise ValueError(f"{what}: {address!r} is no IPv4 address") from None
     if not 0 < first < 224:

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from contivpp_core.items import Item, Outcome
+from contivpp_core.ledger import Ledger
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import ForeignObject, Refused
 from contivpp_vpp.connection import Connection
@@ -349,6 +350,19 @@ async def test_what_nobody_wants_any_more_is_deleted_after_a_restart() -> None:
 
 
 @pytest.mark.realvpp
+async def test_when_nobody_wants_nat44_any_more_it_is_off_after_a_restart() -> None:
+    ledger, items = Ledger.open(None), node_items(3)
+    async with a_vpp("real") as connect:
+        async with a_node(connect, items, ledger=ledger) as node:
+            await node.applied(items)
+            await node.scheduler.settled()
+        async with a_node(connect, [PODS], ledger=ledger) as again:
+            await again.applied([PODS])
+            await again.until(lambda: set(again.states()) == {PODS.key})
+            assert (await again.vpp.client.connection.request(m.Nat44ShowRunningConfig())).sessions == 0
+
+
+@pytest.mark.realvpp
 async def test_a_change_of_one_backend_is_two_messages() -> None:
     items = node_items(20)
     async with a_vpp("real") as connect, a_node(connect, items) as node:
@@ -423,7 +437,9 @@ async def test_the_connection_breaks_while_backends_change() -> None:
             await node.want(*items[:-30], *shift)
             await asyncio.sleep(0.001 * turn)
             node.vpp.client.connection.close("cut by the test")
-            await node.until(lambda: node.agent.readiness()["vpp"].ok and node.scheduler.domain_state()["vpp"] == "")
+            await node.until(lambda: not node.agent.readiness()["vpp"].ok)
+            await node.vpp.client.wait_connected()
+            await node.until(lambda: node.scheduler.domain_state()["vpp"] == "")
             await node.until(lambda: node.scheduler.idle() and set(node.states().values()) == {"applied"})
             await nothing_differs(node, items)
             assert await dump(node) == {each.key: each for each in shift}

@@ -84,7 +84,7 @@ def test_a_mapping_that_vpp_would_not_stand_is_refused(change: dict[str, Any], r
 )
 def test_a_backend_that_is_none_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="backend"):
-        replace(ONE, **change)
+        replace(MAPPING, backends=(TWO, replace(ONE, **change)))
 
 
 @pytest.mark.parametrize("field", ["sessions", "udp_seconds", "tcp_established_seconds", "icmp_seconds"])

@@ -31,12 +31,17 @@ from contivpp_vpp.descriptors.vrf_table import VrfTableDescriptor
 from contivpp_vpp.descriptors.vxlan_tunnel import VxlanTunnelDescriptor
 from contivpp_vpp.fib_source import FibSourceNumber
 from contivpp_vpp.short_paths import ShortPaths
+from contivpp_vpp.unmarked import Unmarked
 
 __all__ = ["all_descriptors"]
 
 
 def all_descriptors(
-    vpp: VppAccess, *, persistent_taps: bool = False, paths: ShortPaths | None = None
+    vpp: VppAccess,
+    *,
+    persistent_taps: bool = False,
+    paths: ShortPaths | None = None,
+    unmarked: Unmarked | None = None,
 ) -> list[AnyDescriptor]:
     """Return a descriptor for every kind of this plugin."""
     return [
@@ -60,8 +65,8 @@ def all_descriptors(
         BridgeDomainDescriptor(vpp),
         BridgeMemberDescriptor(vpp),
         L2FibEntryDescriptor(vpp),
-        Nat44Descriptor(vpp),
+        Nat44Descriptor(vpp, unmarked),
         Nat44InterfaceDescriptor(vpp),
-        Nat44AddressDescriptor(vpp),
+        Nat44AddressDescriptor(vpp, unmarked),
         Nat44MappingDescriptor(vpp),
     ]

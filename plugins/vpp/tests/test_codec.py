@@ -2,7 +2,8 @@
 """The compiled codecs against vpp_papi's serializer, which is the reference, and what they refuse."""
 
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
@@ -311,3 +312,78 @@ def test_addresses_are_packed_bytes():
     prefix = messages.Prefix(address=ip_address("2001:db8::").packed, len=32)
     raw = codec(messages.IpAddressDetails).encode(messages.IpAddressDetails(prefix=prefix), number=1)
     assert raw.endswith(b"\x01" + prefix.address + b"\x20")
+
+
+# --- speed, as ratios in one run
+
+MAPPING = messages.Nat44AddDelLbStaticMapping(
+    flags=messages.NatConfigFlags.OUT2IN_ONLY,
+    external_addr=bytes([10, 96, 0, 1]),
+    external_port=80,
+    protocol=6,
+    tag="contivpp/1/default/web:http",
+    locals=tuple(
+        messages.Nat44LbAddrPort(addr=bytes([10, 1, 1, number]), port=8080, probability=15, vrf_id=1)
+        for number in range(10)
+    ),
+)
+RULES = messages.AclAddReplace(
+    tag="contivpp/1/policy",
+    r=tuple(
+        messages.AclRule(
+            is_permit=messages.AclAction.PERMIT,
+            src_prefix=messages.Prefix(address=number.to_bytes(4, "big"), len=32),
+            proto=messages.IpProto.TCP,
+            dstport_or_icmpcode_first=80,
+            dstport_or_icmpcode_last=80,
+        )
+        for number in range(1000)
+    ),
+)
+MAPPING_HEAD, LOCAL = struct.Struct(">HII?B4sHBI64sI"), struct.Struct(">4sHBI")
+ACL_HEAD, RULE = struct.Struct(">HIII64sI"), struct.Struct(">BB16sBB16sBBHHHHBB")
+
+
+def mapping_by_hand(m: messages.Nat44AddDelLbStaticMapping, number: int, client: int, context: int) -> bytes:
+    """What one would write for this message alone, without any check."""
+    head = MAPPING_HEAD.pack(
+        number, client, context, m.is_add, m.flags, m.external_addr, m.external_port, m.protocol, m.affinity,
+        m.tag.encode(), len(m.locals),
+    )  # fmt: skip
+    return head + b"".join([LOCAL.pack(x.addr, x.port, x.probability, x.vrf_id) for x in m.locals])
+
+
+def rules_by_hand(m: messages.AclAddReplace, number: int, client: int, context: int) -> bytes:
+    parts = [ACL_HEAD.pack(number, client, context, m.acl_index, m.tag.encode(), len(m.r))]
+    for rule in m.r:
+        source, destination = rule.src_prefix, rule.dst_prefix
+        packed = RULE.pack(
+            rule.is_permit, len(source.address) == 16, source.address, source.len, len(destination.address) == 16,
+            destination.address, destination.len, rule.proto, rule.srcport_or_icmptype_first,
+            rule.srcport_or_icmptype_last, rule.dstport_or_icmpcode_first, rule.dstport_or_icmpcode_last,
+            rule.tcp_flags_mask, rule.tcp_flags_value,
+        )  # fmt: skip
+        parts.append(packed)
+    return b"".join(parts)
+
+
+def seconds(work: Callable[[], object], repeat: int) -> float:
+    begin = time.process_time()
+    for _ in range(repeat):
+        work()
+    return (time.process_time() - begin) / repeat
+
+
+@pytest.mark.parametrize(
+    ("message", "by_hand", "repeat"), [(MAPPING, mapping_by_hand, 500), (RULES, rules_by_hand, 5)], ids=["nat", "acl"]
+)
+def test_arrays_are_coded_nearly_as_fast_as_by_hand(message: Any, by_hand: Callable[..., bytes], repeat: int):
+    """Nearly: it also looks whether VPP stands the message. vpp_papi's serializer needs ten times as long and more."""
+    encode = codec(type(message)).encode_fast
+    assert encode(message, 1, 2, 3) == by_hand(message, 1, 2, 3)
+    rounds = [
+        (seconds(lambda: encode(message, 1, 2, 3), repeat), seconds(lambda: by_hand(message, 1, 2, 3), repeat))
+        for _ in range(20)
+    ]
+    ours, theirs = (min(times) for times in zip(*rounds, strict=True))
+    assert ours < 2.5 * theirs

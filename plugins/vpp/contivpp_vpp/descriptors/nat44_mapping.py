@@ -37,13 +37,23 @@ from contivpp_vpp.messages import (
 from contivpp_vpp.nat_items import parts_of_tag
 from contivpp_vpp.values import TAG_PREFIX, address_bytes
 
-__all__ = ["Nat44MappingDescriptor", "Place"]
+__all__ = ["Nat44MappingDescriptor", "Place", "addition"]
 
 _NEVER_CHOSEN = Nat44LbAddrPort(addr=bytes(4), port=1, probability=0)
 _TOO_FEW = -1  # UNSPECIFIED
 _NO_LB = -7  # INVALID_VALUE: what has the address and port is no mapping of this sort
 _NUMBERS: dict[str, int] = {"tcp": 6, "udp": 17}
 _PROTOCOLS: dict[int, Literal["tcp", "udp"]] = {6: "tcp", 17: "udp"}
+
+# Operations on flags are slow, those on numbers are not.
+_OUT2IN_ONLY, _TWICE_NAT, _SELF_TWICE_NAT = (
+    int(flag) for flag in (NatConfigFlags.OUT2IN_ONLY, NatConfigFlags.TWICE_NAT, NatConfigFlags.SELF_TWICE_NAT)
+)
+_FLAGS = {
+    (False, False): NatConfigFlags.OUT2IN_ONLY,
+    (True, False): NatConfigFlags.OUT2IN_ONLY | NatConfigFlags.TWICE_NAT,
+    (False, True): NatConfigFlags.OUT2IN_ONLY | NatConfigFlags.SELF_TWICE_NAT,
+}
 
 
 class Place(NamedTuple):
@@ -82,25 +92,15 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
     async def create(self, item: Nat44Mapping, handles: Mapping[str, Any]) -> Place:
         if (workers := await self._workers.count()) > 1:
             raise Refused(f"VPP has {workers} workers: over more than one, it may lead connections nowhere")
-        place = _place(item)
-        message = Nat44AddDelLbStaticMapping(
-            flags=_flags(item),
-            external_addr=place.address,
-            external_port=place.port,
-            protocol=place.protocol,
-            affinity=item.affinity_seconds,
-            tag=item.tag,
-            locals=(*map(_local, item.backends), _NEVER_CHOSEN),
-        )
         try:
-            await self.vpp.request(message)
+            await self.vpp.request(addition(item))
         except VppError as error:
             if error.retval == EXISTS:  # ours would have been found
                 raise ForeignObject(
                     f"VPP has a mapping of {item.protocol} {item.address}:{item.port} that is not ours: delete it there"
                 ) from error
             raise
-        return place
+        return _place(item)
 
     async def update(self, old: Nat44Mapping, new: Nat44Mapping, handle: Place, handles: Mapping[str, Any]) -> Place:
         steps = changes(old.backends, new.backends)
@@ -169,18 +169,34 @@ class _Workers:
         return self._count
 
 
+def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
+    """Return the message that makes a mapping."""
+    place = _place(item)
+    return Nat44AddDelLbStaticMapping(
+        flags=_flags(item),
+        external_addr=place.address,
+        external_port=place.port,
+        protocol=place.protocol,
+        affinity=item.affinity_seconds,
+        tag=item.tag,
+        locals=(*map(_local, item.backends), _NEVER_CHOSEN),
+    )
+
+
 def _place(item: Nat44Mapping) -> Place:
     return Place(_NUMBERS[item.protocol], address_bytes(item.address), item.port)
 
 
 def _flags(item: Nat44Mapping) -> NatConfigFlags:
-    chosen = {NatConfigFlags.TWICE_NAT: item.twice_nat, NatConfigFlags.SELF_TWICE_NAT: item.self_twice_nat}
-    return NatConfigFlags(NatConfigFlags.OUT2IN_ONLY + sum(flag for flag, on in chosen.items() if on))
+    return _FLAGS[item.twice_nat, item.self_twice_nat]
 
 
 def _local(backend: NatBackend) -> Nat44LbAddrPort:
     return Nat44LbAddrPort(
-        addr=address_bytes(backend.address), port=backend.port, probability=backend.probability, vrf_id=backend.vrf
+        addr=socket.inet_pton(socket.AF_INET, backend.address),
+        port=backend.port,
+        probability=backend.probability,
+        vrf_id=backend.vrf,
     )
 
 
@@ -196,7 +212,7 @@ def _local_message(place: Place, local: Nat44LbAddrPort, *, is_add: bool) -> Nat
 
 def _found(mapping: Nat44LbStaticMappingDetails) -> Found | None:
     place = Place(mapping.protocol, mapping.external_addr, mapping.external_port)
-    address = socket.inet_ntoa(place.address)
+    address, flags = socket.inet_ntoa(place.address), int(mapping.flags)
     ours = mapping.tag.startswith(TAG_PREFIX)
     try:
         affinity, label = parts_of_tag(mapping.tag) if ours else (0, "")
@@ -205,15 +221,15 @@ def _found(mapping: Nat44LbStaticMappingDetails) -> Found | None:
             address=address,
             port=place.port,
             backends=tuple([_backend(each) for each in mapping.locals if each != _NEVER_CHOSEN]),
-            twice_nat=bool(mapping.flags & NatConfigFlags.TWICE_NAT),
-            self_twice_nat=bool(mapping.flags & NatConfigFlags.SELF_TWICE_NAT),
+            twice_nat=bool(flags & _TWICE_NAT),
+            self_twice_nat=bool(flags & _SELF_TWICE_NAT),
             affinity_seconds=affinity,
             label=label,
         )
     except (ValueError, KeyError):  # as no mapping of ours can be
         key = f"{Nat44Mapping.kind}/{_PROTOCOLS.get(place.protocol, place.protocol)}/{address}/{place.port}"
         return Found(key, None, place) if ours else None
-    if ours and not mapping.flags & NatConfigFlags.OUT2IN_ONLY:
+    if ours and not flags & _OUT2IN_ONLY:
         return Found(item.key, None, place)
     return Found(item.key, item, place, ours)
 

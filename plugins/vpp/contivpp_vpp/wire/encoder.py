@@ -31,6 +31,7 @@ class Encoder(Source):
         self._codes: list[str] = []
         self._values: list[str] = []
         self._lengths: dict[str, str] = {}
+        self._sums: dict[str, tuple[str, str]] = {}
         self._parts: list[str] = []
         self.constants["Refused"] = _Refused
 
@@ -67,10 +68,16 @@ class Encoder(Source):
     def structure(self, structure: schema.Structure, value: str) -> None:
         """Load the fields first: counters stand before what they count, and rules need several."""
         names: dict[str, str] = {}
+        once = _used_once(structure)
         for field in structure.fields:
-            if field.name not in structure.hidden():
+            if field.name in once:
+                names[field.name] = f"{value}.{field.name}"
+            elif field.name not in structure.hidden():
                 names[field.name] = self.variable()
                 self.lines.append(f"{names[field.name]} = {value}.{field.name}")
+        for rule in structure.rules:
+            if isinstance(rule, schema.Sum):
+                self._sums[names[rule.field]] = rule.member, self.variable()
         for field in structure.fields:
             if isinstance(field.wire, schema.Array) and field.wire.counter:
                 names[field.wire.counter] = f"len({names[field.name]})"
@@ -92,8 +99,8 @@ class Encoder(Source):
                 self._refuse_if(f"{names[field]} > 8 * {self._length(names[of])}")
             case schema.Most(field=field, count=count):
                 self._refuse_if(f"len({names[field]}) > {count}")
-            case schema.Sum(member=member, field=field, smallest=smallest, largest=largest):
-                total = f"sum([x.{member} for x in {names[field]}])"
+            case schema.Sum(field=field, smallest=smallest, largest=largest):
+                _, total = self._sums[names[field]]
                 self._refuse_if(f"{names[field]} and not {smallest} <= {total} <= {largest}")
 
     def _field(self, field: schema.Field, names: dict[str, str]) -> None:
@@ -176,6 +183,17 @@ class Encoder(Source):
         element.wire(wire, each)
         element._flush()
         loop = [*element.lines, f"{parts}.append({' + '.join(element._parts)})"]
+        if value in self._sums:
+            member, total = self._sums[value]
+            self.lines.append(f"{total} = 0")
+            loop.append(f"{total} += {each}.{member}")
         filled = [f"{parts} = []", f"for {each} in {value}:", *indented(loop), f'{joined} = b"".join({parts})']
         self.lines += [f'{joined} = b""', f"if {value}:", *indented(filled)]
         return joined
+
+
+def _used_once(structure: schema.Structure) -> set[str]:
+    """Fields that only struct looks at: no rule, and no check before packing."""
+    ruled = {value for rule in structure.rules for value in vars(rule).values() if isinstance(value, str)}
+    plain = {field.name for field in structure.fields if isinstance(field.wire, schema.Scalar | schema.Bool)}
+    return plain - ruled - structure.hidden()

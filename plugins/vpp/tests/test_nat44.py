@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -300,6 +302,59 @@ def mappings(count: int) -> list[Nat44Mapping]:
         )
         for number in range(count)
     ]
+
+
+TRAFFIC = """packet-generator new { name flows limit -1 rate 50000 size 64-64 interface pg0 node ip4-input
+ data { UDP: 10.9.0.2 - 10.9.0.250 -> 10.96.0.1 UDP: 1000 - 60000 -> 80 incrementing 8 } }"""
+
+
+async def cli(bench: Bench, command: str) -> str:
+    return (await bench.connection.request(m.CliInband(cmd=command.replace("\n", "")))).reply
+
+
+async def flows_into(bench: Bench) -> None:
+    """New connections to 10.96.0.1, port 80, all the time; each takes a backend by its share."""
+    await cli(bench, "create packet-generator interface pg0")
+    interfaces = await bench.connection.dump(m.SwInterfaceDump())
+    index = next(each.sw_if_index for each in interfaces if each.interface_name == "pg0")
+    await bench.connection.request(m.SwInterfaceSetFlags(sw_if_index=index, flags=m.IfStatusFlags.ADMIN_UP))
+    prefix = m.Prefix(address=bytes([10, 9, 0, 1]), len=24)
+    await bench.connection.request(m.SwInterfaceAddDelAddress(sw_if_index=index, prefix=prefix))
+    for flag in (m.NatConfigFlags.OUTSIDE, m.NatConfigFlags.INSIDE):
+        await bench.connection.request(m.Nat44InterfaceAddDelFeature(flags=flag, sw_if_index=index))
+    await cli(bench, TRAFFIC)
+    await cli(bench, "packet-generator enable-stream flows")
+
+
+async def sessions(bench: Bench) -> int:
+    match = re.search(r"total sessions: (\d+)", await cli(bench, "show nat44 summary"))
+    assert match is not None
+    return int(match[1])
+
+
+@pytest.mark.realvpp
+async def test_vpp_lives_through_changes_while_connections_come_in(bench: Bench) -> None:
+    """A sum of probabilities that is 0 or 256 for the time between two messages would end it."""
+    chance = random.Random(7)
+    candidates = [
+        NatBackend(address=f"10.1.1.{number}", port=8080, probability=probability)
+        for number, probability in enumerate((1, 15, 63, 64, 85, 127, 128, 128, 254, 255), 2)
+    ]
+    await apply(bench, Nat44(sessions=60000, udp_seconds=1))
+    before = Nat44Mapping(protocol="udp", address="10.96.0.1", port=80, backends=(candidates[5], candidates[6]))
+    await bench.create(before)
+    await flows_into(bench)
+    for _ in range(300):
+        chosen = chance.sample(candidates, chance.randint(1, 4))
+        if sum(backend.probability for backend in chosen) > 255:
+            continue
+        after = replace(before, backends=tuple(chosen))
+        await bench.change(before, after)
+        await asyncio.sleep(0.002)
+        assert [each.item for each in (await bench.dump(MAPPING.kind)).values()] == [after]
+        before = after
+    await asyncio.sleep(0.1)
+    assert await sessions(bench) > 100  # connections did come in
 
 
 # --- by the scheduler

@@ -12,6 +12,7 @@ to a deleted backend for ever: so then the mapping is made again.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -40,6 +41,7 @@ from contivpp_vpp.values import TAG_PREFIX, address_bytes
 __all__ = ["Nat44MappingDescriptor", "Place", "addition"]
 
 _NEVER_CHOSEN = Nat44LbAddrPort(addr=bytes(4), port=1, probability=0)
+_IN_ONE_GO = 100
 _TOO_FEW = -1  # UNSPECIFIED
 _NO_LB = -7  # INVALID_VALUE: what has the address and port is no mapping of this sort
 _NUMBERS: dict[str, int] = {"tcp": 6, "udp": 17}
@@ -138,7 +140,11 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
         await self.vpp.ensure(message, *ABSENT, _NO_LB)
 
     async def dump(self, known: Known) -> list[Found]:
-        found = [_found(each) for each in await all_of(self.vpp, Nat44LbStaticMappingDump())]
+        found = []
+        for number, each in enumerate(await all_of(self.vpp, Nat44LbStaticMappingDump())):
+            found.append(_found(each))
+            if number % _IN_ONE_GO == 0:
+                await asyncio.sleep(0)  # there can be ten thousand, and others wait for their turn
         found += [_foreign(each) for each in await all_of(self.vpp, Nat44StaticMappingDump())]
         return [each for each in found if each is not None]
 

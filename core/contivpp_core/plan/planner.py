@@ -10,10 +10,12 @@ import logging
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 from contivpp_core import loading
+from contivpp_core.clock import SimulatedLoop
 from contivpp_core.config import CORE_FIELDS, Source
 from contivpp_core.errors import ConfigError, NotReady, PluginError
 from contivpp_core.items import Unavailable
@@ -32,6 +34,8 @@ __all__ = ["Planner"]
 
 QUIET_SECONDS = 1.0
 """How long to wait for operations that are under way."""
+T = TypeVar("T")
+
 READINGS = 3
 """How often to read the dataplanes, when operations come in between."""
 
@@ -46,13 +50,13 @@ class Planner:
     async def plan(self, body: bytes) -> Plan:
         """Return the plan that a request's body asks for. Raises ConfigError with every fault of what is given."""
         async with self._one:
-            request = await asyncio.to_thread(parse, body)
+            request = await _aside(parse, body)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUIET_SECONDS):
                     await self._agent.scheduler.settled()
             snapshot = await self._read() if request.live else self._take({})
             plugins = [_copied(entry) for entry in self._agent.hooks.plugins]
-            return await asyncio.to_thread(_Rehearsed(self._agent, plugins, request, snapshot).plan)
+            return await _aside(_Rehearsed(self._agent, plugins, request, snapshot).plan)
 
     def _take(self, dumps: Dumps) -> Snapshot:
         return take(self._agent.state, self._agent.scheduler, dumps)
@@ -161,6 +165,14 @@ class _Rehearsed:
             if name in chosen:
                 data[name] = chosen[name]
         return Source(source.name, data)
+
+
+async def _aside(work: Callable[..., T], *arguments: object) -> T:
+    """Return what a function returns, called in a thread; simulated time stands still meanwhile."""
+    if not isinstance(asyncio.get_running_loop(), SimulatedLoop):
+        return await asyncio.to_thread(work, *arguments)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def _copied(entry: LoadedPlugin) -> LoadedPlugin:

@@ -91,7 +91,7 @@ def _routes(pod: Pod) -> tuple[int, ...]:
 
 
 class Fake(Plugin):
-    """The fake dataplane as a plugin; `rendered_in` are the threads that renderers were made in."""
+    """The fake dataplane as a plugin."""
 
     name = "fake"
 
@@ -138,11 +138,11 @@ def manifest(name: str, *, addresses: Iterable[str] = (), **labels: str) -> dict
 class Rig:
     """An agent over a world; both can be looked at as a whole."""
 
-    def __init__(self, world: FakeDataplane | None = None, **settings: Any) -> None:
+    def __init__(self, world: FakeDataplane | None = None, *, plugin: type[Fake] = Fake, **settings: Any) -> None:
         self.world = world or FakeDataplane()
         self.ledger = Ledger.open(None)
         self.config = {"nodeName": "n1", "fake": settings}
-        self.agent = Agent(self.config, [Fake(self.world)], ledger=self.ledger, ledger_path=None, serve=False)
+        self.agent = Agent(self.config, [plugin(self.world)], ledger=self.ledger, ledger_path=None, serve=False)
         self.planner = Planner(self.agent)
 
     async def start(self, *manifests: Mapping[str, Any]) -> None:

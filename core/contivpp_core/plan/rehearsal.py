@@ -89,7 +89,9 @@ class Rehearsal:
         self._verbs: dict[str, list[str]] = defaultdict(list)
         self._scheduler = Scheduler(seed=0)
         self.steps: list[tuple[str, str]] = []
-        self.before = self._there()
+        found = [each for kinds in snapshot.dumps.values() for some in kinds.values() for each in some if each.ours]
+        self._dangling = {each.key for each in found if each.item is None}
+        self.before = self._there(found)
 
     def run(
         self, state: State, engine: Engine, descriptors: Mapping[str, AnyDescriptor], producers: Mapping[str, set[str]]
@@ -119,6 +121,8 @@ class Rehearsal:
     def drifted(self, key: str) -> bool:
         """Tell whether a key was read back otherwise than the agent believes."""
         seed, there = self._seeds.get(key), self.before.get(key)
+        if key in self._dangling:
+            return True
         believed = seed.actual.item if seed is not None and seed.actual is not None else None
         if believed is None or there is None:
             return believed is not there
@@ -134,7 +138,7 @@ class Rehearsal:
 
     # --- running
 
-    def _there(self) -> dict[str, Item]:
+    def _there(self, found: list[Found]) -> dict[str, Item]:
         """Return what is there: as read where it was read, else as believed."""
         dumps = self._snapshot.dumps
         there = {
@@ -142,8 +146,7 @@ class Rehearsal:
             for seed in self._snapshot.seeds
             if seed.actual is not None and not any(seed.kind in kinds for kinds in dumps.values())
         }
-        found = (each for kinds in dumps.values() for some in kinds.values() for each in some)
-        there.update({each.key: each.item for each in found if each.ours and each.item is not None})
+        there.update({each.key: each.item for each in found if each.item is not None})
         return there
 
     async def _run(self, owners: Mapping[str, Mapping[Owner, Item]]) -> None:

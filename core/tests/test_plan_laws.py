@@ -78,7 +78,8 @@ async def planned(rig: Rig, cluster: Any, given_settings: Any, **request: Any) -
     assert rig.everything() == before
     after, blocked = applied(plan, there), {each.key for each in plan.blocked}
     wanted = from_scratch(cluster, given_settings)
-    assert [key for key in after.keys() | wanted.keys() if key not in blocked and after.get(key) != wanted.get(key)] == []
+    keys = (after.keys() | wanted.keys()) - blocked
+    assert {key for key in keys if after.get(key) != wanted.get(key)} == set()
     return plan, after
 
 

@@ -62,8 +62,7 @@ class Ports:
         for address in pod.addresses:
             yield FakeAddress(port=name, address=int(address), vrf=vrf)
         if "down" not in labels:
-            needs = tuple(f"fake/route/{number}" for number in _routes(pod))
-            yield FakeLink(port=name, requires=needs)
+            yield FakeLink(port=name, requires=(f"fake/vrf/{name}",))
 
 
 class Routes:

@@ -177,13 +177,23 @@ async def test_what_only_a_restart_can_do_is_named_and_the_rest_planned(rig: Rig
 async def test_what_waits_says_for_what_and_is_no_change(rig: Rig) -> None:
     plan = await rig.plan()
     assert [(b.key, b.needs, b.state, b.reason) for b in plan.blocked] == [
-        ("fake/link/p", "create", "pending", "waits for fake/route/1"),
         ("fake/route/1", "create", "pending", "waits for fake/if/nobody"),
     ]
     assert "    ! pending fake/route/1: to create: waits for fake/if/nobody  (routes:default/p)" in told(plan)
-    assert told(plan)[-1] == "Nothing would change. (2 cannot be done.)"
+    assert told(plan)[-1] == "Nothing would change. (1 cannot be done.)"
     plan = await rig.plan(manifest("nobody"))
-    assert (plan.blocked, {c.key for c in plan.changes} >= {"fake/link/p", "fake/route/1"}) == ((), True)
+    assert (plan.blocked, {c.key for c in plan.changes} >= {"fake/port/nobody", "fake/route/1"}) == ((), True)
+
+
+@scenario(manifest("p", routes="1", down="yes"))
+async def test_what_cannot_be_made_again_is_named_with_what_is_in_it(rig: Rig) -> None:
+    other = (manifest("p", model="b", down="yes"), manifest("q", routes="1", over="nobody"))
+    plan = await rig.plan(*other, replace=True)
+    assert {(each.needs, each.key, each.reason) for each in plan.blocked} == {
+        ("update", "fake/port/p", "waits for fake/route/1 to be taken down"),
+        ("recreate", "fake/vrf/p", "goes down with fake/port/p"),
+        ("update", "fake/route/1", "waits for fake/if/nobody"),
+    }
 
 
 @scenario()

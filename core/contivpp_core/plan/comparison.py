@@ -6,6 +6,7 @@ from __future__ import annotations
 from contivpp_core.items import Item
 from contivpp_core.plan.rehearsal import Rehearsal
 from contivpp_core.plan.result import Blocked, Change, fields_of
+from contivpp_core.scheduler import ItemState
 from contivpp_core.scheduler.graph import Node
 
 __all__ = ["compared"]
@@ -15,7 +16,7 @@ def compared(rehearsal: Rehearsal) -> tuple[tuple[Change, ...], tuple[Blocked, .
     """Return what changed and what is not as wanted, in the order of domain, kind and key."""
     keys = {*rehearsal.before, *rehearsal.nodes, *(key for _, key in rehearsal.steps)}
     changes = (_change(rehearsal, key) for key in keys)
-    blocked = map(_blocked, rehearsal.nodes.values())
+    blocked = (_blocked(node, usable=rehearsal.usable(node.descriptor.domain)) for node in rehearsal.nodes.values())
     return (
         tuple(sorted(filter(None, changes), key=lambda change: (change.domain, change.kind, change.key))),
         tuple(sorted(filter(None, blocked), key=lambda waiting: (waiting.domain, waiting.kind, waiting.key))),
@@ -64,14 +65,16 @@ def _action(old: Item | None, new: Item | None, verbs: tuple[str, ...]) -> str:
     return "update" if set(verbs) == {"update"} else "recreate"
 
 
-def _blocked(node: Node) -> Blocked | None:
+def _blocked(node: Node, *, usable: bool) -> Blocked | None:
     there = node.actual.item if node.actual is not None else None
     if node.desired is None:
         needs = "delete" if there is not None else ""
     elif there is None:
         needs = "create"
-    else:
-        needs = "" if node.descriptor.equal(node.desired, there) else "update"
+    elif not node.descriptor.equal(node.desired, there):
+        needs = "update"
+    else:  # as wanted, but what it is in should be made again
+        needs = "recreate" if usable and node.state in (ItemState.PENDING, ItemState.REMOVING) else ""
     if not needs:
         return None
     return Blocked(

@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import gc
 import logging
 import os
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +23,7 @@ from contivpp_core.errors import ConfigError, NotReady, PluginError
 from contivpp_core.items import Unavailable
 from contivpp_core.loading import LoadedPlugin
 from contivpp_core.plan.comparison import compared
-from contivpp_core.plan.rehearsal import Pace, Rehearsal
+from contivpp_core.plan.rehearsal import Rehearsal
 from contivpp_core.plan.request import PlanRequest, object_writes, parse
 from contivpp_core.plan.result import Plan, Setting
 from contivpp_core.plan.snapshot import Dumps, Snapshot, take
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Planner"]
 
-QUIET_SECONDS = 1.0
-"""How long to wait for operations that are under way."""
 T = TypeVar("T")
 
+QUIET_SECONDS = 1.0
+"""How long to wait for operations that are under way."""
 READINGS = 3
 """How often to read the dataplanes, when operations come in between."""
+SWITCH_SECONDS = 0.0005
+"""How long the event loop waits for the thread to give way; Python's own 5 ms would be felt by each CNI call."""
 
 
 class Planner:
@@ -86,11 +90,10 @@ class _Rehearsed:
         self._plugins = plugins
         self._request = request
         self._snapshot = snapshot
-        self._pace = Pace()
 
     def plan(self) -> Plan:
         """Make the other agent, render, rehearse, compare."""
-        with _unheard():
+        with _unheard(), _yielding():
             return self._plan()
 
     def _plan(self) -> Plan:
@@ -101,8 +104,8 @@ class _Rehearsed:
         engine.note(*state.apply(written))
         engine.note(*state.apply(_at_start(other)))
         for _ in engine.run():
-            self._pace()
-        rehearsal = Rehearsal(self._snapshot, self._pace)
+            pass
+        rehearsal = Rehearsal(self._snapshot)
         rehearsal.run(state, engine, other.scheduler.descriptors, other.scheduler.producers)
         changed, blocked = compared(rehearsal)
         return Plan(
@@ -121,8 +124,8 @@ class _Rehearsed:
         for domain, reason in self._snapshot.domains.items():
             if reason:
                 yield f"{domain}: {reason}: nothing can be done there now"
-        if self._snapshot.under_way:
-            yield f"{self._snapshot.under_way} operations are under way: they are shown as still to be done"
+        if count := self._snapshot.under_way:
+            yield f"{count} operations are under way: they are shown as still to be done"
 
     # --- the other agent
 
@@ -225,3 +228,17 @@ def _unheard() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(heard)
+
+
+@contextlib.contextmanager
+def _yielding() -> Iterator[None]:
+    """Let the event loop have its turn soon whenever it wants it, and no collection of garbage hold it up."""
+    interval, collecting = sys.getswitchinterval(), gc.isenabled()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.disable()  # a thread that makes many objects at once has all of the agent's looked through again and again
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        if collecting:
+            gc.enable()

@@ -8,9 +8,8 @@ of the running agent is reached: of a descriptor only the pure methods are calle
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from contivpp_core.clock import run_simulated
@@ -22,7 +21,7 @@ from contivpp_core.scheduler import Scheduler
 from contivpp_core.scheduler.graph import Node
 from contivpp_core.state import State
 
-__all__ = ["IO", "PURE", "Pace", "Rehearsal"]
+__all__ = ["IO", "PURE", "Rehearsal"]
 
 DECLARED = ("kind", "item", "domain", "merged", "space", "found_only", "dumps_after")
 PURE = ("dependencies", "provides", "gate", "merge", "equal", "recreates")
@@ -36,21 +35,6 @@ MOST_OPERATIONS = 20
 
 class Refused(ContivError):
     """The rehearsal does not carry an operation out."""
-
-
-class Pace:
-    """Lets the agent's loop have its turn: threads of Python run one at a time, and give way unwillingly."""
-
-    WORK_SECONDS, REST_SECONDS = 0.002, 0.0003
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-
-    def __call__(self) -> None:
-        """Rest a little if enough was worked."""
-        if time.perf_counter() - self._since > self.WORK_SECONDS:
-            time.sleep(self.REST_SECONDS)
-            self._since = time.perf_counter()
 
 
 class _Rehearsing(Descriptor[Any]):
@@ -82,10 +66,9 @@ class _Rehearsing(Descriptor[Any]):
 class Rehearsal:
     """One run: `steps` has every operation in order, `nodes` how each key stands then, `before` what was there."""
 
-    def __init__(self, snapshot: Snapshot, pace: Callable[[], None]) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._pace = pace
-        self._seeds = {seed.key: seed for seed in snapshot.seeds}
+        self._seeds = snapshot.seeds()
         self._verbs: dict[str, list[str]] = defaultdict(list)
         self._scheduler = Scheduler(seed=0)
         self.steps: list[tuple[str, str]] = []
@@ -132,6 +115,10 @@ class Rehearsal:
         """Return the domain of a kind."""
         return self._scheduler.descriptors[kind].domain
 
+    def usable(self, domain: str) -> bool:
+        """Tell whether something can be done in a domain."""
+        return not self._snapshot.domains[domain]
+
     def seed(self, key: str) -> Seed | None:
         """Return what the agent knew of a key."""
         return self._seeds.get(key)
@@ -143,7 +130,7 @@ class Rehearsal:
         dumps = self._snapshot.dumps
         there = {
             seed.key: seed.actual.item
-            for seed in self._snapshot.seeds
+            for seed in self._seeds.values()
             if seed.actual is not None and not any(seed.kind in kinds for kinds in dumps.values())
         }
         there.update({each.key: each.item for each in found if each.item is not None})
@@ -151,7 +138,7 @@ class Rehearsal:
 
     async def _run(self, owners: Mapping[str, Mapping[Owner, Item]]) -> None:
         scheduler, snapshot = self._scheduler, self._snapshot
-        for seed in snapshot.seeds:
+        for seed in self._seeds.values():
             self._plant(seed)
         scheduler.submit({*self._seeds, *owners}, owners)  # every domain is down yet: nothing begins
         for domain, reason in snapshot.domains.items():
@@ -175,7 +162,6 @@ class Rehearsal:
 
     async def note(self, verb: str, key: str, item: Item | None) -> None:
         """Note an operation; one that failed with this value before fails again."""
-        self._pace()
         seed = self._seeds.get(key)
         if seed is not None and seed.failure and seed.desired == item:
             raise Refused(seed.failure)

@@ -37,7 +37,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Blocked(msgspec.Struct, frozen=True, kw_only=True):
-    """One key that is not as wanted in the end: what it needs (create, update, delete), and why it is not done."""
+    """One key that is not as wanted in the end: what it needs (create, update, ...), and why it is not done."""
 
     key: str
     kind: str

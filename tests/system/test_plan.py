@@ -134,6 +134,17 @@ async def test_an_object_that_comes_does_what_was_planned(tmp_path: Path) -> Non
             ("delete", first),
             ("create", "vpp/address/loopbackNIC/192.168.16.77/24"),
         ]
+        other = tmp_path / "alone.yaml"
+        rig.config["plugins"].remove("datastore")
+        other.write_text(yaml.safe_dump(rig.config))
+        code, out, error = await rig.contivpp("plan", "--config", str(other))
+        assert (code, "datastore: the plugin datastore is not enabled" in error) == (2, True)
+        del rig.config["datastore"]
+        other.write_text(yaml.safe_dump(rig.config))
+        code, out, error = await rig.contivpp("plan", "--config", str(other))
+        assert (code, out.splitlines()[0].split(" [")[0], out.splitlines()[-1]) == (
+            0, "? plugins", "Nothing would change.",
+        )  # fmt: skip
         before = operations(rig)
         await cluster.put(object_key("NodeConfig", "", "node1"), json.dumps(NODE_CONFIG).encode())
         await until(lambda: rig.get("tables", "NodeSettings")["records"], 10, "the object has come")

@@ -114,7 +114,8 @@ class VppPlugin(Plugin):
 
     @hookimpl
     def config_section(self) -> ConfigSection:
-        return ConfigSection("vpp", VppSettings)
+        unplanned = ("apiSocket", "statsSocket", "cliSocket", "requestTimeout", "persistentTaps")
+        return ConfigSection("vpp", VppSettings, unplanned)
 
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:

@@ -67,6 +67,7 @@ class Node:
         "state",
         "touched",
         "unknown",
+        "urgent",
         "waits",
     )
 
@@ -89,6 +90,7 @@ class Node:
         self.due: float | None = None  # when a failed operation is tried again
         self.refused = False  # no retry before a change
         self.touched = 0  # the number of the last operation on the key
+        self.urgent = False  # a request waits for it
         self.waits: tuple[Any, ...] = ()  # what wakes a pending node
 
     def choose(self, owners: Mapping[Owner, Item]) -> None:
@@ -112,6 +114,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
+        self._kinds: dict[str, dict[str, Node]] = defaultdict(dict)
         self._providers: dict[str, str] = {}  # key that is provided -> node key
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
         self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
@@ -120,6 +123,20 @@ class Graph:
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
+
+    def add(self, node: Node) -> Node:
+        """Add a node."""
+        self.nodes[node.key] = self._kinds[node.descriptor.kind][node.key] = node
+        return node
+
+    def remove(self, node: Node) -> None:
+        """Forget a node at which nothing is there and nothing is wanted."""
+        del self.nodes[node.key]
+        del self._kinds[node.descriptor.kind][node.key]
+
+    def of_kind(self, kind: str) -> list[Node]:
+        """Return the nodes of a kind."""
+        return list(self._kinds.get(kind, {}).values())
 
     def provider(self, key: str) -> Node | None:
         """Return the node whose object provides the key, if it is there."""

@@ -22,10 +22,12 @@ class ItemStatus(msgspec.Struct, frozen=True, kw_only=True):
     owners: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     attempts: int = 0
+    retry_seconds: float | None = None
+    """When a failed operation is tried again; None: not before something changes, or nothing failed."""
     value: Any = None
 
 
-def status_of(node: Node) -> ItemStatus:
+def status_of(node: Node, now: float) -> ItemStatus:
     """Return how the item of a node stands."""
     item = node.desired if node.desired is not None else node.actual.item if node.actual else None
     return ItemStatus(
@@ -36,6 +38,7 @@ def status_of(node: Node) -> ItemStatus:
         owners=tuple(sorted(map(str, node.owners))),
         conflicts=tuple(map(str, node.conflicts)),
         attempts=node.attempts,
+        retry_seconds=None if node.due is None else max(0.0, node.due - now),
         value=item,
     )
 

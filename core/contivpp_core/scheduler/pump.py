@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys that are to be decided, and when: a cold start decides tens of thousands, and must not stop everything else.
 
-In each turn of the event loop, keys are decided for at most five milliseconds; what is left goes on in the next turn.
-Urgent keys (those of a request of the container runtime) come first. The operations that are begun take their first
-steps in the next turn, and encode their messages there; how long that takes is measured, and bounds how many are begun
-in a turn.
+In each turn of the event loop, keys are decided for a bounded time; what is left goes on in the next turn. Urgent keys
+(those of a request of the container runtime) come first. The operations that are begun take their first steps in the
+next turn, and encode their messages there; how long that takes is measured, and bounds how many are begun in a turn.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from contivpp_core.clock import SLICE_SECONDS
-
 __all__ = ["Pump"]
 
+PART_SECONDS = 0.002
+"""So much of a turn goes to decisions, and as much to first steps; about as much goes to the ends of operations."""
 FEWEST_OPERATIONS = 16
 """So many operations may be begun in a turn, however long their first steps take."""
 
@@ -81,7 +80,7 @@ class Pump:
         loop = asyncio.get_running_loop()
         first = self._end is None
         if first:
-            self._end = loop.time() + SLICE_SECONDS
+            self._end = loop.time() + PART_SECONDS
             self._decisions, self._operations, self._begun = self._most, self._allowed, 0
             loop.call_soon(self._steps_begin)
         try:
@@ -109,7 +108,7 @@ class Pump:
         """The first steps of those operations are done, and another turn has begun."""
         if self._begun >= FEWEST_OPERATIONS:
             each = (asyncio.get_running_loop().time() - self._steps) / self._begun
-            allowed = int(SLICE_SECONDS / each) if each > 0 else self._most
+            allowed = int(PART_SECONDS / each) if each > 0 else self._most
             self._allowed = min(self._most, max(FEWEST_OPERATIONS, (self._allowed + allowed) // 2))
         self._end = None
         if self:

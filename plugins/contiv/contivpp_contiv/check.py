@@ -23,6 +23,7 @@ from contivpp_linux.kernel.protocol import Kernel
 __all__ = ["compare"]
 
 CONVERGENCE_SECONDS = 2.0
+CURE = "the container must be made again to have everything as ADD set it up"
 
 
 async def compare(
@@ -33,7 +34,10 @@ async def compare(
         _compare_address(pod, previous)
     for kind in sorted({item.kind for item in pod_items(pod)}):
         await agent.scheduler.check(kind)
-    await agent.scheduler.waiters.until_applied([item.key for item in pod_items(pod)], CONVERGENCE_SECONDS)
+    try:
+        await agent.scheduler.waiters.until_applied([item.key for item in pod_items(pod)], CONVERGENCE_SECONDS)
+    except RequestError as error:  # not a matter of trying again: what is there differs, and cannot be set right
+        raise RequestError(f"{pod.key} cannot be repaired: {error}", code=ErrorCode.DIFFERS, details=CURE) from error
     try:
         faults = await _differences(pod, previous or PreviousResult(), kernel, sandbox)
     except KernelError as error:
@@ -42,7 +46,7 @@ async def compare(
         raise RequestError(
             f"{pod.key}: {'; '.join(faults)}",
             code=ErrorCode.DIFFERS,
-            details="the container must be made again to have everything as ADD set it up",
+            details=CURE,
         )
 
 

@@ -48,6 +48,7 @@ def test_outside_kubernetes_the_container_is_the_pods_name() -> None:
         pytest.param({"CNI_CONTAINERID": "../etc"}, None, 4, id="path in container ID"),
         pytest.param({"CNI_CONTAINERID": "a" * 256}, None, 4, id="long container ID"),
         pytest.param({"CNI_IFNAME": "a/b"}, None, 4, id="path in interface name"),
+        pytest.param({"CNI_IFNAME": "eth%d"}, None, 4, id="format as interface name"),
         pytest.param({"CNI_IFNAME": ".."}, None, 4, id="dots as interface name"),
         pytest.param({"CNI_IFNAME": "a" * 16}, None, 4, id="long interface name"),
         pytest.param({"CNI_IFNAME": "ä" * 8}, None, 4, id="interface name of 16 bytes"),

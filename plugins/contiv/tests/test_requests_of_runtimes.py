@@ -288,3 +288,17 @@ async def test_check_compares_with_the_result_of_the_whole_list() -> None:
     assert (await node.cni("CHECK", 1, prevResult=other))["code"] == 101
     assert (await node.cni("CHECK", 1, prevResult={"ips": 7}))["code"] == 7
     await node.kill()
+
+
+@simulated
+async def test_check_tells_what_cannot_be_repaired() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1)
+    route = next(key for key in node.world.there if key.startswith("linux/route"))
+    del node.world.there[route]
+    node.world.refuse = "linux/route"
+    check = await node.cni("CHECK", 1)
+    assert (check["code"], route in check["msg"]) == (101, True)
+    node.world.refuse = ""
+    await node.kill()

@@ -26,7 +26,7 @@ _OF_ATTACHMENTS = ("ADD", "DEL", "CHECK")
 
 _CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}")
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+_INTERFACE = re.compile(r"[^\s/:%]{1,15}")  # Linux puts a number in place of %d
 _INTERFACE_BYTES = 15  # IFNAMSIZ - 1
 _PATH_BYTES = 4095  # PATH_MAX - 1
 _ARGUMENT_CHARACTERS = 253  # the longest name of a Kubernetes object
@@ -146,7 +146,7 @@ def _check_environment(environment: Mapping[str, str], *, best_effort: bool) -> 
     """Refuse what is wrong in the parameters, all at once (the error "must contain the names of invalid variables")."""
     rules: list[tuple[str, Callable[[str], bool], str]] = [
         ("CNI_CONTAINERID", _is_container_id, "must begin with a letter or digit, then also _ . -, at most 255 in all"),
-        ("CNI_IFNAME", _is_interface, f"must be a name of 1 to {_INTERFACE_BYTES} bytes without space, / and :"),
+        ("CNI_IFNAME", _is_interface, f"must be a name of 1 to {_INTERFACE_BYTES} bytes without space, /, : and %"),
     ]
     if not best_effort:
         rules.append(("CNI_NETNS", _is_path, "must be the absolute path of a network namespace"))

@@ -8,6 +8,7 @@ made; only the field `version` of addresses follows the version of the result.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_interface
 from typing import Any
 
 import msgspec
@@ -78,7 +79,7 @@ def previous_result(request: CniRequest) -> PreviousResult | None:
     if raw is None:
         return None
     try:
-        msgspec.convert(raw, _Result)
+        _check(msgspec.convert(raw, _Result))
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
         where = path.strip("`").removeprefix("$")
@@ -89,6 +90,27 @@ def previous_result(request: CniRequest) -> PreviousResult | None:
         routes=tuple(raw.get("routes") or ()),
         dns=raw.get("dns") or {},
     )
+
+
+def _check(result: _Result) -> None:
+    """Refuse values that would mean something else beside ours; raises msgspec.ValidationError like types do."""
+    count = len(result.interfaces or ())
+    for position, each in enumerate(result.ips or ()):
+        if each.interface is not None and not 0 <= each.interface < count:
+            raise msgspec.ValidationError(f"there is no interface {each.interface} - at `$.ips[{position}].interface`")
+        if not _is_cidr(each.address):
+            raise msgspec.ValidationError(f"{each.address[:80]!a} is no address - at `$.ips[{position}].address`")
+    for position, route in enumerate(result.routes or ()):
+        if not _is_cidr(route.dst):
+            raise msgspec.ValidationError(f"{route.dst[:80]!a} is no network - at `$.routes[{position}].dst`")
+
+
+def _is_cidr(text: str) -> bool:
+    try:
+        ip_interface(text)
+    except ValueError:
+        return False
+    return True
 
 
 def add_result(pod: LocalPod, previous: PreviousResult | None, request: CniRequest) -> bytes:

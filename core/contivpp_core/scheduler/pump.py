@@ -31,7 +31,7 @@ class Pump:
         self._urgent: OrderedDict[str, None] = OrderedDict()
         self._ordinary: OrderedDict[str, None] = OrderedDict()
         self._running = False
-        self._held = False
+        self._held = self._stopped = False
         self._end: float | None = None  # until when keys are decided in this turn; None: none was yet
         self._decisions = self._operations = 0  # how many are left in this turn
         self._allowed = most  # how many operations may be begun in a turn
@@ -64,11 +64,17 @@ class Pump:
         """Decide nothing while a change of what is wanted is being taken over."""
         self._held = held
 
+    def stop(self) -> None:
+        """Decide nothing any more."""
+        self._stopped = True
+        self._urgent.clear()
+        self._ordinary.clear()
+
     def run(self) -> None:
         """Decide keys, now and in the next turns."""
         if self._running:
             return
-        if self and not self._held:
+        if self and not (self._held or self._stopped):
             self._running = True
             try:
                 self._slice()

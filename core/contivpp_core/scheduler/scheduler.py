@@ -14,8 +14,7 @@ import asyncio
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -364,27 +363,43 @@ class Scheduler:
     def _mark(self, node: Node, state: ItemState, reason: str) -> None:
         node.state, node.reason = state, reason
 
-    def _begin(self, node: Node, decision: Decision) -> None:
+    def _begin(self, node: Node, decision: Create | Update | Remove) -> None:
+        item, actual = node.desired, node.actual
+        handles: dict[str, Any] = {}
+        if item is not None and not isinstance(decision, Remove):
+            handles = handles_of(self.graph, node.descriptor.dependencies(item))
+        self.graph.begin(node, handles)  # at once: what provides them must not be taken down before the first step
         node.running = True
         self._operations += 1
         node.touched = self._operations
         self._checks.touched(node.key)
         self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
-        self._tasks[node.key] = asyncio.get_running_loop().create_task(self._operate(node, decision))
+        operation = self._operate(node, decision, item, actual, handles)
+        self._tasks[node.key] = asyncio.get_running_loop().create_task(operation)
 
-    async def _operate(self, node: Node, decision: Decision) -> None:
+    async def _operate(
+        self, node: Node, decision: Decision, item: Item | None, actual: Actual | None, handles: dict[str, Any]
+    ) -> None:
         woken: set[str] = {node.key}
         kind = node.descriptor.kind
         try:
             match decision:
                 case Create():
-                    woken |= await self._create(node)
+                    assert item is not None
+                    handle = await node.descriptor.create(item, handles)
+                    woken |= self._stands(node, Actual(item, handle, handles, node.descriptor))
                     self.counters.created[kind] += 1
                 case Update():
-                    woken |= await self._update(node)
+                    assert item is not None
+                    assert actual is not None
+                    handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
+                    woken |= self._stands(node, Actual(item, handle, handles, node.descriptor))
+                    woken |= self._stood_on(actual)
                     self.counters.updated[kind] += 1
                 case Remove():
-                    woken |= await self._remove(node)
+                    assert actual is not None
+                    await node.descriptor.delete(actual.item, actual.handle, actual.handles)
+                    woken |= self._vanished(node)
                     self.counters.deleted[kind] += 1
         except asyncio.CancelledError:
             node.unknown = True
@@ -393,46 +408,19 @@ class Scheduler:
             self.counters.failed[kind] += 1
             self._failed(node, error)
         finally:
-            self._operations += 1
-            node.touched = self._operations
-            node.running = False
-            self._checks.touched(node.key)
-            del self._tasks[node.key]
-            for key in woken:
-                self._enqueue(key)
-            self._awaken(woken)
+            self._ended(node, handles, woken)
         self.pump()
 
-    async def _create(self, node: Node) -> set[str]:
-        item = node.desired
-        assert item is not None
-        handles = handles_of(self.graph, node.descriptor.dependencies(item))
-        with self._using(node, handles):
-            handle = await node.descriptor.create(item, handles)
-        return self._stands(node, Actual(item, handle, handles, node.descriptor))
-
-    async def _update(self, node: Node) -> set[str]:
-        item, actual = node.desired, node.actual
-        assert item is not None
-        assert actual is not None
-        handles = handles_of(self.graph, node.descriptor.dependencies(item))
-        with self._using(node, handles):
-            handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
-        return self._stands(node, Actual(item, handle, handles, node.descriptor)) | self._stood_on(actual)
-
-    @contextmanager
-    def _using(self, node: Node, handles: Iterable[str]) -> Iterator[None]:
-        self.graph.begin(node, handles)
-        try:
-            yield
-        finally:
-            self.graph.end(node, handles)
-
-    async def _remove(self, node: Node) -> set[str]:
-        actual = node.actual
-        assert actual is not None
-        await node.descriptor.delete(actual.item, actual.handle, actual.handles)
-        return self._vanished(node)
+    def _ended(self, node: Node, handles: dict[str, Any], woken: set[str]) -> None:
+        self.graph.end(node, handles)
+        self._operations += 1
+        node.touched = self._operations
+        node.running = False
+        self._checks.touched(node.key)
+        del self._tasks[node.key]
+        for key in woken:
+            self._enqueue(key)
+        self._awaken(woken)
 
     def _stands(self, node: Node, actual: Actual) -> set[str]:
         for dependency in actual.dependencies:
@@ -574,6 +562,7 @@ class Scheduler:
 
     async def stop(self) -> None:
         """End all operations; what is in the dataplanes stays."""
+        self._pump.stop()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -117,7 +117,7 @@ class Graph:
         self._kinds: dict[str, dict[str, Node]] = defaultdict(dict)
         self._providers: dict[str, str] = {}  # key that is provided -> node key
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
-        self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
+        self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it, or may be
         self.dangling: set[str] = set()  # keys of nodes whose object outlived what it was made with
         self._gates: dict[str, set[str]] = defaultdict(set)  # key of a gate -> keys of nodes that it guards
 
@@ -217,10 +217,18 @@ class Graph:
             _discard(self._users, key, node.key)
 
     def users(self, node: Node) -> set[str]:
-        """Return the keys whose operations in flight use what this node's object provides."""
+        """Return the keys whose operations use what this node's object provides: in flight, or with a lost answer."""
         if node.actual is None:
             return set()
-        return set().union(*(self._users.get(key, ()) for key in node.actual.provides))
+        found: set[str] = set()
+        for key in node.actual.provides:
+            for name in tuple(self._users.get(key, ())):
+                user = self.nodes.get(name)
+                if user is not None and (user.running or user.unknown):
+                    found.add(name)
+                else:
+                    _discard(self._users, key, name)  # it has been read back
+        return found
 
     def leftovers(self, node: Node) -> Iterator[str]:
         """Return the keys of objects that stand on what the wanted object would provide, from a former one."""
@@ -255,9 +263,10 @@ class Graph:
 
 
 def _discard(index: dict[str, set[str]], key: str, value: str) -> None:
-    index[key].discard(value)
-    if not index[key]:
-        del index[key]
+    if values := index.get(key):
+        values.discard(value)
+        if not values:
+            del index[key]
 
 
 def handles_of(graph: Graph, dependencies: Iterable[Dependency]) -> dict[str, Any]:

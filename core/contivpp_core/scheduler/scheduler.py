@@ -412,7 +412,8 @@ class Scheduler:
         self.pump()
 
     def _ended(self, node: Node, handles: dict[str, Any], woken: set[str]) -> None:
-        self.graph.end(node, handles)
+        if not node.unknown:  # if its answer was lost, the object may be there, and stand on what it was made with
+            self.graph.end(node, handles)
         self._operations += 1
         node.touched = self._operations
         node.running = False

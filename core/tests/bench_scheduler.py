@@ -4,9 +4,9 @@
     python core/tests/bench_scheduler.py --items 24000
 
 `turn_ms` is the CPU time of the longest turn of the event loop while so many items are wanted at once and made (the
-descriptor does nothing, so all of it is the scheduler's; the garbage collector is off), `urgent_turns` after how many turns an urgent item that is
-wanted meanwhile is begun. `check_turn_ms` is the longest turn while as many items are compared with a dump that takes
-no time itself, `check_ms` the CPU time of the whole check.
+descriptor does nothing, so all of it is the scheduler's; the garbage collector is off), `urgent_turns` after how many
+turns an urgent item that is wanted meanwhile is begun. `check_turn_ms` is the longest turn while as many items are
+compared with a dump that takes no time itself, `check_ms` the CPU time of the whole check.
 """
 
 from __future__ import annotations

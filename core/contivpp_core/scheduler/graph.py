@@ -117,7 +117,7 @@ class Graph:
         self._kinds: dict[str, dict[str, Node]] = defaultdict(dict)
         self._providers: dict[str, str] = {}  # key that is provided -> node key
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
-        self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it, or may be
+        self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
         self.dangling: set[str] = set()  # keys of nodes whose object outlived what it was made with
         self._gates: dict[str, set[str]] = defaultdict(set)  # key of a gate -> keys of nodes that it guards
 

@@ -27,7 +27,7 @@ from contivpp_core.scheduler.decide import Create, Decider, Decision, Nothing, R
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
 from contivpp_core.scheduler.pump import Pump
 from contivpp_core.scheduler.resync import Resync
-from contivpp_core.scheduler.status import ItemStatus, counts_of, status_of
+from contivpp_core.scheduler.status import ItemStatus, NotApplied, counts_of, not_applied_of, status_of
 from contivpp_core.scheduler.waiting import Waiters
 
 __all__ = ["ItemStatus", "Scheduler"]
@@ -560,6 +560,10 @@ class Scheduler:
     def counts(self) -> dict[str, int]:
         """Return the number of items in each state."""
         return counts_of(self.graph)
+
+    def not_applied(self) -> list[NotApplied]:
+        """Return what is not applied, by state and kind, with a reason."""
+        return not_applied_of(self.graph)
 
     async def stop(self) -> None:
         """End all operations; what is in the dataplanes stays."""

@@ -424,19 +424,17 @@ def foreign_of(world: FakeDataplane) -> dict[str, Any]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(vandalism, st.integers(0, 2))
-def test_whatever_others_do_the_dataplane_is_as_wanted_after_a_round(acts: list[tuple[str, Any]], rounds: int) -> None:
+@given(vandalism, st.sampled_from((0.0, 0.5, 70.0)))
+def test_whatever_others_do_the_dataplane_is_as_wanted_after_a_round(acts: list[tuple[str, Any]], pause: float) -> None:
     async def main() -> None:
-        trial = Trial(interval=60, share=0.5)
+        trial = Trial(interval=600, share=0.5)
         await trial.start()
         for what, argument in acts:
             ACTS[what](trial.world, argument)
-            await asyncio.sleep(rounds * 0.7)
-        # What a deleted port took with it, and what must go before it comes back, is found kind by kind.
+            await asyncio.sleep(pause)
         foreign = foreign_of(trial.world)
         await trial.round()
-        await asyncio.sleep(60)
-        await trial.round()
+        await asyncio.sleep(60)  # what was tried before its port came back is tried again
         assert {key: trial.world.dump().get(key) for key in foreign} == foreign
         left = {key: item for key, item in trial.world.dump().items() if key not in trial.world.foreign}
         assert left == trial.right()

@@ -18,20 +18,25 @@ def _tun_closed() -> str:
     return ""
 
 
-def _not_real_root() -> str:
-    """Say why a real VPP cannot be tested as a whole, or ""."""
+def _not_real_root(why: str) -> str:
+    """Say why something that needs more than the root of a user namespace cannot be tested, or ""."""
     try:
         mapping = Path("/proc/self/uid_map").read_text("ascii").split()
     except OSError:  # a kernel without user namespaces
         mapping = ["0", "0", "4294967295"]
     if os.geteuid() == 0 and mapping == ["0", "0", "4294967295"]:
         return ""
-    return "a real VPP is tested as root: its AF_PACKET interfaces lock memory"
+    return why
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `tun` where no TAP can be made, and `realvpp` where a real VPP is short of rights."""
-    for marker, reason in {"tun": _tun_closed(), "realvpp": _not_real_root()}.items():
+    """Skip tests marked `tun` where no TAP can be made; `realvpp` and `runtime` where these are short of rights."""
+    reasons = {
+        "tun": _tun_closed(),
+        "realvpp": _not_real_root("a real VPP is tested as root: its AF_PACKET interfaces lock memory"),
+        "runtime": _not_real_root("container runtimes are tested as root: they make control groups"),
+    }
+    for marker, reason in reasons.items():
         for item in items:
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))

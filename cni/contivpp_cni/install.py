@@ -2,9 +2,9 @@
 """Puts the CNI executable and the network's configuration where the container runtime looks for them.
 
 The configuration list is what makes the runtime use the network, so the executable is written before it, and
-both appear complete or not at all: temporary file in the same directory, fsync, rename. Running it again
-changes nothing. A file of the same name that is not ours is never overwritten or removed. What the executable
-does is told in ``shim.py``.
+both appear complete or not at all. Running it again changes nothing. A file of the same name that is not ours is
+never overwritten or removed. The executable is one of two kinds, a Python program or a native one, and either
+replaces the other. What it does is told in ``shim.py``, where the native one comes from in ``native.py``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from contivpp_cni import native
+from contivpp_cni.files import write_atomically
 
 BINARY_NAME = "contivpp"
 MARKER = "# contivpp-cni: written by contivpp-cni-install, which overwrites it."
@@ -27,6 +29,8 @@ OLDEST_PYTHON = (3, 9)
 SHEBANG_LIMIT = 127  # of kernels before 5.1, with "#!" and the option
 SOCKET_PATH_LIMIT = 107  # sun_path, less its closing NUL
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+# What runtimes may pass to us for each pod, under `runtimeConfig`.
+CAPABILITIES = {"mac": True, "ips": True, "dns": True}
 # What a chained plugin needs in the configuration beside its type.
 CHAINED: dict[str, dict[str, Any]] = {
     "portmap": {"capabilities": {"portMappings": True}, "externalSetMarkChain": "KUBE-MARK-MASQ"},
@@ -43,6 +47,7 @@ EXAMPLES = """examples:
   contivpp-cni-install --mtu 1450 --chain portmap --chain bandwidth
   contivpp-cni-install --bin-dir /host/opt/cni/bin --conf-dir /host/etc/cni/net.d \\
       --python /usr/bin/python3 --trust-python
+  contivpp-cni-install --bin-dir /host/opt/cni/bin --conf-dir /host/etc/cni/net.d --executable native
   contivpp-cni-install --uninstall
 """
 
@@ -82,6 +87,14 @@ def parser() -> argparse.ArgumentParser:
     add("--cni-version", default="1.0.0", choices=["0.3.1", "0.4.0", "1.0.0", "1.1.0"], help="(%(default)s)")
     add("--mtu", type=int, help="MTU of pod interfaces (the agent's choice)")
     add("--chain", action="append", default=[], metavar="PLUGIN", help="a plugin to run after ours")
+    add(
+        "--executable",
+        default="auto",
+        choices=["auto", "python", "native"],
+        help="its kind (native where a built program is there, else python where an interpreter is, else compiled)",
+    )
+    add("--native-program", type=Path, help="the built program (the one beside this package; else it is compiled)")
+    add("--trust-native", action="store_true", help="do not try --native-program: it is for another machine")
     add("--python", type=Path, help="its interpreter (/usr/bin/python3, or the one running this)")
     add("--trust-python", action="store_true", help="do not try --python: it is outside this container")
     add("--uninstall", action="store_true", help="remove the two files, if they are ours")
@@ -96,10 +109,10 @@ def install(options: argparse.Namespace) -> Iterable[str]:
         raise InstallError(f"{binary} exists and is not ours: move it away, or choose another --bin-dir")
     if configuration.exists() and not is_our_configuration(configuration):
         raise InstallError(f"{configuration} exists and is not ours: choose another --conf-name")
-    executable = executable_text(python=options.python, trusted=options.trust_python, socket=options.socket)
+    content = executable(options)
     for directory in (options.bin_dir, options.conf_dir):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    yield write_atomically(binary, executable, mode=0o755)
+    yield write_atomically(binary, content, mode=0o755)
     yield write_atomically(configuration, configuration_text(options), mode=0o644)
     yield from remarks(options)
 
@@ -141,8 +154,18 @@ def check_options(options: argparse.Namespace) -> None:
             raise InstallError(f"--chain {plugin!r}: give the name of another plugin's executable")
     if len(set(options.chain)) != len(options.chain):
         raise InstallError(f"--chain: a plugin is named twice: {', '.join(options.chain)}")
+    check_kind(options)
+
+
+def check_kind(options: argparse.Namespace) -> None:
     if options.trust_python and options.python is None:
         raise InstallError("--trust-python: needs --python, the interpreter's path on the host")
+    if options.trust_native and options.native_program is None:
+        raise InstallError("--trust-native: needs --native-program, the program for that machine")
+    if options.python is not None and (options.native_program is not None or options.executable == "native"):
+        raise InstallError("--python: a native program has no interpreter; leave it out, or --native-program")
+    if options.native_program is not None and options.executable == "python":
+        raise InstallError("--native-program: is not for --executable python; leave one of them out")
 
 
 def check_names(options: argparse.Namespace) -> None:
@@ -154,6 +177,34 @@ def check_names(options: argparse.Namespace) -> None:
             raise InstallError(f"{option} {directory}: is not a directory")
     if not NAME.match(options.conf_name) or not options.conf_name.endswith(".conflist"):
         raise InstallError(f"--conf-name {options.conf_name!r}: give a plain file name ending in .conflist")
+
+
+def executable(options: argparse.Namespace) -> bytes:
+    """The executable, of the kind that was asked for, or of the first that this host can have."""
+    python_asked = options.executable == "python" or options.python is not None
+    native_asked = options.executable == "native" or options.native_program is not None
+    if native_asked or (native.PREBUILT.exists() and not python_asked):
+        return native_program(options)
+    try:
+        return executable_text(python=options.python, trusted=options.trust_python, socket=options.socket)
+    except InstallError as error:
+        if python_asked:
+            raise
+        try:
+            return native_program(options)
+        except InstallError as other:
+            raise InstallError(f"neither kind of executable can be made here: {error}; {other}") from error
+
+
+def native_program(options: argparse.Namespace) -> bytes:
+    """The program that was given, or is beside this package, or can be compiled."""
+    path = options.native_program or (native.PREBUILT if native.PREBUILT.exists() else None)
+    try:
+        content = native.build() if path is None else native.verified(path, trusted=options.trust_native)
+    except native.NativeError as error:
+        option = "--executable native" if options.native_program is None else "--native-program"
+        raise InstallError(f"{option}: {error}") from error
+    return native.with_socket(content, os.fsencode(options.socket))
 
 
 def executable_text(*, python: Path | None, trusted: bool, socket: str) -> bytes:
@@ -199,12 +250,13 @@ def compiled(python: Path, source: bytes) -> tuple[bytes, bytes]:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise InstallError(f"--python {python}: cannot be run: {error}") from error
     if not usable:
-        raise InstallError(f"--python {python}: is {name} {major}.{minor}; CPython 3.9 or newer is needed")
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        raise InstallError(f"--python {python}: is {name} {major}.{minor}; CPython {oldest} or newer is needed")
     return bytes.fromhex(magic), bytes.fromhex(code)
 
 
 def configuration_text(options: argparse.Namespace) -> bytes:
-    ours: dict[str, Any] = {"type": BINARY_NAME}
+    ours: dict[str, Any] = {"type": BINARY_NAME, "capabilities": CAPABILITIES}
     if options.mtu is not None:
         ours["mtu"] = options.mtu
     plugins = [ours, *({"type": plugin, **CHAINED.get(plugin, {})} for plugin in options.chain)]
@@ -213,7 +265,9 @@ def configuration_text(options: argparse.Namespace) -> bytes:
 
 
 def is_our_binary(path: Path) -> bool:
-    return path.is_file() and path.read_bytes()[:1024].split(b"\n")[1:2] == [MARKER.encode()]
+    """Ours has a marker: a Python program in its second line, a native one beside its socket's path."""
+    content = path.read_bytes() if path.is_file() else b""
+    return native.is_native(content) or content[:1024].split(b"\n")[1:2] == [MARKER.encode()]
 
 
 def is_our_configuration(path: Path) -> bool:
@@ -222,30 +276,6 @@ def is_our_configuration(path: Path) -> bool:
         return bool(json.loads(path.read_bytes())["plugins"][0]["type"] == BINARY_NAME)
     except (OSError, ValueError, LookupError, TypeError):
         return False
-
-
-def write_atomically(path: Path, content: bytes, *, mode: int) -> str:
-    """Replace `path` if it differs. The temporary name ends in nothing that a runtime would load."""
-    plain = path.is_file() and not path.is_symlink()
-    if plain and path.read_bytes() == content and path.stat().st_mode & 0o7777 == mode:
-        return f"unchanged {path}"
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return f"written   {path}"
 
 
 def remarks(options: argparse.Namespace) -> Iterable[str]:

@@ -14,8 +14,9 @@ would be a second file to keep in step, in a directory of executables, so the si
 interpreter is upgraded, its magic number no longer fits, and the stub compiles the text at each start: a
 little slower, never broken.
 
-The protocol is described in README.md of this distribution; the server is part of the agent. Everything
-here works with Python 3.9 or newer, so annotations of newer syntax are strings.
+The protocol is described in README.md of this distribution; the server is part of the agent. ``shim.c`` is
+the same in C: change both, the tests compare them byte by byte. Everything here works with Python 3.9 or
+newer, so annotations of newer syntax are strings.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -24,15 +25,19 @@ import posix
 
 DEFAULT_SOCKET = b"/run/contivpp/cni.sock"
 SUPPORTED_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+COMMANDS = (b"ADD", b"DEL", b"CHECK", b"STATUS", b"GC", b"VERSION")
 # Runtimes give an ADD two minutes. Ending first, with a reason, beats being killed without one.
-DEADLINE_SECONDS = 110.0
+DEADLINE = b"110"
+DEADLINE_LENGTH = 16
 STDIN_LIMIT = 1 << 20
 ANSWER_HEADER_LIMIT = 32
 ANSWER_LIMIT = 16 << 20
 CHUNK = 1 << 16
+BAD_DESCRIPTOR = 9  # EBADF of every Linux; importing `errno` for one number costs time
 
 # Error codes of the CNI specification.
 INVALID_ENVIRONMENT = 4
+IO_FAILURE = 5
 INVALID_CONFIGURATION = 7
 TRY_AGAIN_LATER = 11
 NOT_AVAILABLE = 50
@@ -69,46 +74,40 @@ def main(default_socket: bytes = DEFAULT_SOCKET) -> None:
     posix._exit(status)
 
 
-def serve(
-    environment: "dict[bytes, bytes]", default_socket: bytes, configuration: bytearray
-) -> "tuple[int, bytes]":
+def serve(environment: "dict[bytes, bytes]", default_socket: bytes, configuration: bytearray) -> "tuple[int, bytes]":
     """Return exit status and text for stdout. `configuration` receives stdin, also when this fails."""
     command = environment.get(b"CNI_COMMAND", b"")
     path = environment.get(b"CONTIVPP_CNI_SOCKET") or default_socket
-    seconds = deadline_seconds(environment)
-    start_timer(seconds)
+    deadline = environment.get(b"CONTIVPP_CNI_DEADLINE") or DEADLINE
+    seconds = deadline_seconds(deadline)
     try:
-        if not command:
-            raise CniError(
-                INVALID_ENVIRONMENT,
-                "CNI_COMMAND is not set: this is a CNI plugin, started by the container runtime "
-                "(try CNI_COMMAND=VERSION)",
-            )
-        read_stdin(configuration)
-        if command == b"VERSION":
-            return 0, version_json(configuration)
-        return ask_agent(path, request(environment, configuration), command)
+        try:
+            start_timer(seconds)
+            read_stdin(configuration)
+            if not command:
+                raise CniError(
+                    INVALID_ENVIRONMENT,
+                    "CNI_COMMAND is not set: this is a CNI plugin, started by the container runtime "
+                    "(try CNI_COMMAND=VERSION)",
+                )
+            if command == b"VERSION":
+                return 0, version_json(configuration)
+            return ask_agent(path, request(environment, configuration), command)
+        finally:  # within the other `try`, as it may ring here, too
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
     except DeadlineError:
-        raise unavailable(path, command, f"no answer within {seconds:g} s") from None
-    finally:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        raise unavailable(path, command, f"no answer within {printable(deadline)} s") from None
 
 
-def deadline_seconds(environment: "dict[bytes, bytes]") -> float:
-    """The deadline; the environment may shorten it, never lengthen it."""
-    text = environment.get(b"CONTIVPP_CNI_DEADLINE")
-    if not text:
-        return DEADLINE_SECONDS
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if 0 < seconds <= DEADLINE_SECONDS:
+def deadline_seconds(text: bytes) -> float:
+    """The deadline; the environment may shorten it, never lengthen it. Plain decimals: `float` takes more."""
+    plain = len(text) <= DEADLINE_LENGTH and text.replace(b".", b"", 1).isdigit()
+    seconds = float(text) if plain else 0.0
+    if 0 < seconds <= float(DEADLINE):
         return seconds
     raise CniError(
         INVALID_ENVIRONMENT,
-        f"CONTIVPP_CNI_DEADLINE is {printable(text)}: "
-        f"give seconds, more than 0 and at most {DEADLINE_SECONDS:g}",
+        f"CONTIVPP_CNI_DEADLINE is {printable(text)}: give seconds, more than 0 and at most {printable(DEADLINE)}",
     )
 
 
@@ -124,16 +123,22 @@ def start_timer(seconds: float) -> None:
 
 
 def read_stdin(configuration: bytearray) -> None:
-    try:
-        if posix.isatty(0):
-            return  # somebody tries it by hand; there is no configuration to wait for
-        while len(configuration) <= STDIN_LIMIT:
+    if posix.isatty(0):
+        return  # somebody tries it by hand; there is no configuration to wait for
+    while len(configuration) <= STDIN_LIMIT:
+        try:
             chunk = posix.read(0, CHUNK)
-            if not chunk:
-                return
-            configuration += chunk
-    except OSError:
-        return  # closed, or not readable: the same as empty
+        except BlockingIOError:
+            posix.set_blocking(0, True)
+            continue
+        except OSError as error:
+            if error.errno == BAD_DESCRIPTOR:
+                return  # closed: the same as empty
+            reason = f"the network configuration cannot be read from stdin: {error.strerror}"
+            raise CniError(IO_FAILURE, reason) from None
+        if not chunk:
+            return
+        configuration += chunk
     raise CniError(
         INVALID_CONFIGURATION,
         f"the network configuration on stdin is larger than {STDIN_LIMIT} bytes: "
@@ -142,15 +147,13 @@ def read_stdin(configuration: bytearray) -> None:
 
 
 def request(environment: "dict[bytes, bytes]", configuration: bytearray) -> bytes:
-    block = b"".join(
-        [name + b"=" + value + b"\0" for name, value in environment.items() if name.startswith(b"CNI_")]
-    )
+    block = b"".join([name + b"=" + value + b"\0" for name, value in environment.items() if name.startswith(b"CNI_")])
     return b"contivpp-cni/1 %d %d\n" % (len(block), len(configuration)) + block + configuration
 
 
 def ask_agent(path: bytes, message: bytes, command: bytes) -> "tuple[int, bytes]":
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         connection.connect(path)
     except OSError as error:
         raise unavailable(path, command, error.strerror or str(error)) from None
@@ -164,6 +167,8 @@ def ask_agent(path: bytes, message: bytes, command: bytes) -> "tuple[int, bytes]
         raise unavailable(path, command, f"the connection broke: {error.strerror or error}") from None
     except ValueError as error:
         raise unavailable(path, command, str(error)) from None
+    finally:
+        connection.close()  # where stdout was closed, the connection has its number, and would get the output
 
 
 def receive_answer(connection: _socket.socket) -> "tuple[int, bytes]":
@@ -174,29 +179,40 @@ def receive_answer(connection: _socket.socket) -> "tuple[int, bytes]":
         if end >= 0:
             break
         if len(answer) >= ANSWER_HEADER_LIMIT:
-            beginning = printable(answer[:ANSWER_HEADER_LIMIT])
-            raise ValueError(f"its answer does not begin with a header: {beginning}")
+            raise ValueError(f"its answer does not begin with a header: {excerpt(answer, ANSWER_HEADER_LIMIT)}")
         receive_more(connection, answer)
     code, _, size = bytes(answer[:end]).partition(b" ")
     if not (code.isdigit() and size.isdigit()) or int(code) > 255 or int(size) > ANSWER_LIMIT:
-        raise ValueError(f"the header of its answer is malformed: {printable(answer[:end])}")
+        raise ValueError(f"the header of its answer is malformed: {excerpt(answer, end)}")
     status, start, stop = int(code), end + 1, end + 1 + int(size)
     while len(answer) < stop:
         receive_more(connection, answer)
     if status and start == stop:
-        raise ValueError(f"it answered exit code {status} without an error text")
+        raise ValueError(f"its answer has an exit code, but no error text: {excerpt(answer, end)}")
     return status, bytes(answer[start:stop])
 
 
 def receive_more(connection: _socket.socket, answer: bytearray) -> None:
     chunk = connection.recv(CHUNK)
     if not chunk:
-        raise ValueError(f"it closed the connection after {len(answer)} bytes of an incomplete answer")
+        raise ValueError("it closed the connection before its answer was complete")
     answer += chunk
 
 
+def excerpt(answer: bytearray, size: int) -> str:
+    return printable(answer[:size].partition(b"\0")[0])
+
+
 def unavailable(path: bytes, command: bytes, reason: str) -> CniError:
-    """The agent cannot serve. STATUS has a code of its own for that; all else the runtime tries again."""
+    """The agent cannot serve. STATUS has a code of its own for that; all else the runtime tries again.
+
+    Which commands there are, the agent knows better than this; but what is no command, no runtime should repeat.
+    """
+    if command not in COMMANDS:
+        return CniError(
+            INVALID_ENVIRONMENT,
+            f"CNI_COMMAND is {printable(command)}, which is not served: give ADD, DEL, CHECK, STATUS, GC or VERSION",
+        )
     code = NOT_AVAILABLE if command == b"STATUS" else TRY_AGAIN_LATER
     return CniError(
         code,
@@ -287,7 +303,10 @@ def quoted(text: str) -> str:
 def write_all(output: bytes) -> None:
     view = memoryview(output)
     while view:
-        view = view[posix.write(1, view) :]
+        try:
+            view = view[posix.write(1, view) :]
+        except BlockingIOError:
+            posix.set_blocking(1, True)
 
 
 if __name__ == "__main__":

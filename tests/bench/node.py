@@ -160,6 +160,9 @@ def _install(directory: Path) -> CniPlugin:
         chain=[],
         python=None,
         trust_python=False,
+        executable="python",
+        native_program=None,
+        trust_native=False,
     )
     for _ in install.install(options):
         pass

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from contivpp_vpp import messages as m
@@ -21,8 +22,8 @@ class EmbeddedVpp:
 
     real = False
 
-    def __init__(self, folder: Path, netns: str) -> None:
-        self._folder, self._netns = folder, netns
+    def __init__(self, folder: Path, enter: Sequence[str]) -> None:
+        self._folder, self._enter = folder, enter
         self.api_socket = str(folder / "api.sock")
         self._trace = folder / "requests"
         self.process: asyncio.subprocess.Process | None = None
@@ -30,8 +31,8 @@ class EmbeddedVpp:
     async def start(self) -> None:
         with (self._folder / "vpp.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                "nsenter", f"--net={self._netns}", sys.executable, "-m", "embeddedvpp", "--api-socket", self.api_socket,
-                "--api-trace", str(self._trace), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                *self._enter, sys.executable, "-m", "embeddedvpp", "--api-socket", self.api_socket, "--api-trace",
+                str(self._trace), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         await until(lambda: accepts(self.api_socket), 20, "the embedded VPP accepts connections", every=0.005)
 

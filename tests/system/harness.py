@@ -29,6 +29,7 @@ from contivpp_vpp.testing import real_vpp
 from contivpp_vpp.transports import unix_socket
 
 from .dataplanes import EmbeddedVpp, RealVppProcess, Vpp
+from .machine import Machine, machine, shared
 from .processes import Namespaces, end, run, until
 
 CONTIVPP = (sys.executable, "-m", "contivpp_core.cli")
@@ -38,8 +39,10 @@ NETWORK = {"cniVersion": "1.0.0", "name": "k8s", "type": "contivpp"}
 class Node:
     """A node: namespace, VPP, agent, pods."""
 
-    def __init__(self, folder: Path, namespaces: Namespaces, vpp: Vpp, netns: str, settings: Mapping[str, Any]) -> None:
-        self.folder, self.namespaces, self.vpp, self.netns = folder, namespaces, vpp, netns
+    def __init__(self, folder: Path, namespaces: Namespaces, vpp: Vpp, inside: Machine,
+                 settings: Mapping[str, Any]) -> None:  # fmt: skip
+        self.folder, self.namespaces, self.vpp, self.machine = folder, namespaces, vpp, inside
+        self.netns = inside.netns
         self.cni_socket = str(folder / "cni.sock")
         self.agent_socket = str(folder / "run" / "agent.sock")
         self.config_file = folder / "agent.yaml"
@@ -65,7 +68,7 @@ class Node:
         self.config_file.write_text(yaml.safe_dump(self.config))
         with (self.folder / "agent.log").open("ab") as log:
             self.agent = await asyncio.create_subprocess_exec(
-                "nsenter", f"--net={self.netns}", *CONTIVPP, "agent", "--config", str(self.config_file),
+                *self.machine.enter, *CONTIVPP, "agent", "--config", str(self.config_file),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -254,23 +257,31 @@ class Faulty:
 
 
 @contextlib.asynccontextmanager
-async def node(kind: str, *, settings: Mapping[str, Any] | None = None) -> AsyncIterator[Node]:
-    """A node with VPP (`embedded` or `real`) and an agent that is not started yet; everything ends with the block."""
+async def node(
+    kind: str, *, settings: Mapping[str, Any] | None = None, own_mounts: bool = False
+) -> AsyncIterator[Node]:
+    """A node with VPP (`embedded` or `real`) and an agent that is not started yet; everything ends with the block.
+
+    With `own_mounts` it also has a mount namespace of its own, for container runtimes.
+    """
     folder = Path(tempfile.mkdtemp(prefix="contivpp-system-"))
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if own_mounts:
+            stack.enter_context(shared(folder))
         namespaces = Namespaces(folder / "netns")
         stack.callback(namespaces.clear)
         netns = namespaces.make("node")
         await run("ip", "link", "set", "lo", "up", netns=netns)
+        inside = await stack.enter_async_context(machine(folder, netns)) if own_mounts else Machine(netns)
         vpp: Vpp
         if kind == "real":
             vpp = RealVppProcess(await stack.enter_async_context(real_vpp(netns=netns)))
         else:
-            vpp = EmbeddedVpp(folder, netns)
+            vpp = EmbeddedVpp(folder, inside.enter)
             await vpp.start()
             stack.push_async_callback(vpp.kill)
-        made = Node(folder, namespaces, vpp, netns, settings or {})
+        made = Node(folder, namespaces, vpp, inside, settings or {})
         stack.push_async_callback(made.kill_agent)
         yield made
 

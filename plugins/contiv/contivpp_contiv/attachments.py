@@ -58,7 +58,7 @@ class Attachments:
         self._config = config
         self._locks = KeyedLocks()
         self._adding: dict[str, asyncio.Task[LocalPod]] = {}
-        self._burials: dict[str, asyncio.Task[None]] = {}
+        self._burials: dict[str, tuple[LocalPod, asyncio.Task[None]]] = {}
         self._choices = Choices(agent, config)
         self._background: set[asyncio.Task[Any]] = set()
         self._hidden: list[LocalPod] = []  # of the ledger, whose namespaces could not be looked for yet
@@ -82,7 +82,7 @@ class Attachments:
             tombstone = DECODER.decode(value)
             self._choices.take_over((tombstone,))
             self._agent.scheduler.expect(pod_items(tombstone))
-            self._burials[key] = self._spawn(self._bury(tombstone))
+            self._burials[key] = tombstone, self._spawn(self._bury(tombstone))
 
     async def _vanished(self, pods: Sequence[LocalPod]) -> list[LocalPod]:
         """Return those whose network namespaces are gone; those that cannot be looked for are kept for later."""
@@ -175,11 +175,14 @@ class Attachments:
         return pod
 
     async def _until_free(self, key: str, netns: Namespace, request: CniRequest, deadline: float) -> None:
-        """Wait until a former attachment of the same name is gone; refuse a name that somebody else has."""
-        if burial := self._burials.get(key):
+        """Wait until former attachments are gone, of the same key or in the same place; refuse somebody else's name."""
+        place = (netns, request.interface)
+        for former, (pod, burial) in list(self._burials.items()):
+            if former != key and (pod.netns, pod.interface) != place:
+                continue
             await asyncio.wait((burial,), timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
-        if key in self._burials:
-            raise NotReady(f"{key} is still being taken down: see 'contivpp get items'")
+            if not burial.done():
+                raise NotReady(f"{former} is still being taken down: see 'contivpp get items'")
         if any(link.name == request.interface for link in await self._kernel.links(reference(netns))):
             raise RequestError(
                 f"{request.interface} is in the container already, and this agent did not make it",
@@ -267,13 +270,12 @@ class Attachments:
         agent = self._agent
         await agent.ledger.commit(*_tombstone(pod))
         await agent.controller.write(cause, [Delete(LOCAL_POD.name, pod.key)], urgent=True)
-        self._burials[pod.key] = self._spawn(self._bury(pod))
+        self._burials[pod.key] = pod, self._spawn(self._bury(pod))
 
     async def _buried(self, key: str) -> None:
         """Wait a little for an attachment to be gone; without a dataplane that would take until it is back."""
-        burial = self._burials.get(key)
-        if burial is not None and not self.not_ready():
-            await asyncio.wait((burial,), timeout=CLEAN_UP_SECONDS)
+        if key in self._burials and not self.not_ready():
+            await asyncio.wait((self._burials[key][1],), timeout=CLEAN_UP_SECONDS)
 
     async def _bury(self, pod: LocalPod) -> None:
         """When everything of an attachment is gone, free its address and drop the tombstone."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
+from contivpp_contiv.altered import lost_of
 from contivpp_contiv.cni.codes import ErrorCode
 from contivpp_contiv.cni.result import PreviousResult
 from contivpp_contiv.pods import pod_items
@@ -42,6 +43,8 @@ async def compare(
         faults = await _differences(pod, previous or PreviousResult(), kernel, sandbox)
     except KernelError as error:
         raise RequestError(f"{pod.key} cannot be read: {error}", code=ErrorCode.DIFFERS) from error
+    if lost := lost_of(agent.state, pod.key):
+        faults.append(lost)
     if faults:
         raise RequestError(
             f"{pod.key}: {'; '.join(faults)}",

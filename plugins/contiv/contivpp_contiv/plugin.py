@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import ClassVar
 
+from contivpp_contiv.altered import AlteredLinks, LostRenderer
 from contivpp_contiv.attachments import Attachments
 from contivpp_contiv.cni.codes import ErrorCode
 from contivpp_contiv.cni.garbage import valid_attachments
@@ -26,11 +27,12 @@ from contivpp_contiv.node import (
     UplinkRenderer,
 )
 from contivpp_contiv.pods import PodRenderer
-from contivpp_contiv.records import TABLES
+from contivpp_contiv.records import TABLES, attachment_key
 from contivpp_contiv.registry import Registry
 from contivpp_core.agent import Agent
 from contivpp_core.config import ConfigSection
 from contivpp_core.errors import RequestError
+from contivpp_core.events import PodWired
 from contivpp_core.ledger import LedgerError
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import AnyTable
@@ -51,6 +53,7 @@ class ContivPlugin(Plugin):
     def __init__(self, *, serve: bool = True) -> None:
         self._serve = serve
         self._attachments: Attachments | None = None
+        self._altered: AlteredLinks | None = None
         self._registry: Registry | None = None
         self._vpp_was_there = False
         self._server: CniServer | None = None
@@ -83,6 +86,7 @@ class ContivPlugin(Plugin):
             OverlayRenderer(config),
             PeerRenderer(name, config),
             PodRenderer(),
+            LostRenderer(),
         ]
 
     # --- life
@@ -94,6 +98,8 @@ class ContivPlugin(Plugin):
         await self._registry.start()
         if self._vpp_was_there:
             self._registry.choose_host_link()
+        self._altered = AlteredLinks(agent)
+        await self._altered.start()
         self._attachments = Attachments(agent, config)
         await self._attachments.start()
         if self._serve:
@@ -109,6 +115,8 @@ class ContivPlugin(Plugin):
             self._server = None
         if self._attachments is not None:
             await self._attachments.stop()
+        if self._altered is not None:
+            await self._altered.stop()
         if self._registry is not None:
             await self._registry.stop()
         if self._log is not None:
@@ -121,6 +129,12 @@ class ContivPlugin(Plugin):
         self._vpp_was_there = True
         if self._registry is not None:
             self._registry.choose_host_link()
+
+    @hookimpl
+    def pod_wired(self, event: PodWired) -> None:
+        """An ADD is done, and the rest of its chain begins."""
+        if self._altered is not None:
+            self._altered.wired(attachment_key(event.container_id, event.interface))
 
     # --- CNI
 

@@ -19,6 +19,7 @@ from contivpp_core.node import ClusterNode
 from contivpp_core.records import AnyTable, Record, Table
 
 __all__ = [
+    "ALTERED_LINK",
     "DEFAULT_ROUTE",
     "HOST_LINK",
     "LOCAL_POD",
@@ -30,6 +31,7 @@ __all__ = [
     "TABLES",
     "TOMBSTONES",
     "UPLINK",
+    "AlteredLink",
     "Dns",
     "HostLink",
     "LocalPod",
@@ -183,6 +185,26 @@ class Peer(Record, frozen=True, kw_only=True):
     management_addresses: tuple[str, ...] = ()
 
 
+class AlteredLink(Record, frozen=True, kw_only=True):
+    """What others have made of a pod's link after its ADD, where it is not as the ADD left it.
+
+    `link` is its index in the pod's namespace: with another one, it is another link. Empty fields are as this agent
+    made them. `lost` says what others had made of former links of the attachment, and is there no more.
+    """
+
+    attachment: str
+    link: int
+    mac: str = ""
+    mtu: int = 0
+    routes: tuple[str, ...] = ()
+    promiscuous: bool = False
+    all_multicast: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+ALTERED_LINK = Table("AlteredLink", AlteredLink, key=lambda record: record.attachment, persistent=True)
+
 HOST_LINK = Table("HostLink", HostLink, key=lambda record: record.name)
 REMEMBERED = Table("RememberedSettings", NodeSettings, key=lambda record: record.name)
 """The operator's settings of this node as they were known last; they count until the cluster's store tells them."""
@@ -190,7 +212,7 @@ UPLINK = Table("Uplink", Uplink, key=lambda record: record.name, derived=True)
 PEER = Table("Peer", Peer, key=lambda record: record.name, derived=True)
 OWN_NODE = Table("OwnNode", ClusterNode, key=lambda record: record.name, derived=True)
 """This node as it is to be published."""
-TABLES: tuple[AnyTable, ...] = (LOCAL_POD, POD_INTERFACE, HOST_LINK, REMEMBERED, UPLINK, PEER, OWN_NODE)
+TABLES: tuple[AnyTable, ...] = (LOCAL_POD, ALTERED_LINK, POD_INTERFACE, HOST_LINK, REMEMBERED, UPLINK, PEER, OWN_NODE)
 """The tables of this plugin."""
 
 ENCODER = msgspec.json.Encoder()

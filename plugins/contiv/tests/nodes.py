@@ -10,7 +10,7 @@ import asyncio
 import errno
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_interface, ip_network
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,7 @@ from contivpp_core.events import VppConnected
 from contivpp_core.items import AnyDescriptor, Found, Known, Outcome
 from contivpp_core.kubernetes import POD, Pod
 from contivpp_core.ledger import Ledger
-from contivpp_core.namespaces import HOST
+from contivpp_core.namespaces import HOST, Namespace
 from contivpp_core.node import HOST_ADDRESS, HOST_ROUTE, NETWORK_INTERFACE
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.state import Put, Ready
@@ -55,6 +55,10 @@ class World:
         self.hidden = False
         self.foreign_links: list[str] = []
         self.writes = 0
+        self.sighted: Callable[[Any], None] = lambda sighting: None
+        self.keen: Callable[[Namespace, str], bool] = lambda namespace, link: False
+        self.sysctls: dict[str, str] = {}
+        self.looks: list[tuple[str, str]] = []
 
     async def operate(self, key: str) -> None:
         self.writes += 1
@@ -138,6 +142,15 @@ class FakePlugin(Plugin):
 
     def _items(self, where: Any) -> list[Any]:
         return [i for i in self.world.there.values() if getattr(i, "namespace", HOST).inode == where.inode]
+
+    def watch_settled(self, callback: Any, keen: Any) -> None:
+        self.world.sighted, self.world.keen = callback, keen
+
+    async def link_sysctls(self, namespace: Any, link: str) -> dict[str, str]:
+        return self.world.sysctls
+
+    def look(self, namespace: Namespace, link: str) -> None:
+        self.world.looks.append((str(namespace), link))
 
     async def tap_support(self) -> Any:
         return SimpleNamespace(usable=self.world.taps, reason="")

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contivpp_contiv import names
+from contivpp_contiv.altered import LostRenderer
 from contivpp_contiv.pods import PodRenderer, pod_items
-from contivpp_contiv.records import LOCAL_POD, POD_INTERFACE, LocalPod
+from contivpp_contiv.records import ALTERED_LINK, LOCAL_POD, POD_INTERFACE, AlteredLink, LocalPod
+from contivpp_core.faults import FAULT
 from contivpp_core.namespaces import HOST, Namespace
 from contivpp_core.state import Delete, Put, Write
 from contivpp_core.testing.laws import check_renderers
@@ -30,7 +32,16 @@ pods = st.builds(
     mtu=st.just(1450),
     vrf=st.sampled_from((0, 1)),
 )
+altered = st.builds(
+    AlteredLink,
+    attachment=st.sampled_from(("a/eth0", "b/net1")),
+    link=st.sampled_from((2, 3)),
+    mac=st.sampled_from(("", "02:00:00:00:00:77")),
+    lost=st.sampled_from(((), ("MTU 1400",))),
+)
 writes = st.one_of(
+    altered.map(lambda each: Put(ALTERED_LINK.name, each)),
+    altered.map(lambda each: Delete(ALTERED_LINK.name, each.attachment)),
     pods.map(lambda pod: Put(LOCAL_POD.name, pod)),
     pods.map(lambda pod: Delete(LOCAL_POD.name, pod.key)),
 )
@@ -49,7 +60,28 @@ POD = LocalPod(
 
 @given(st.lists(st.lists(writes, max_size=4), max_size=5))
 def test_pods_keep_the_laws(batches: list[list[Write]]) -> None:
-    check_renderers([LOCAL_POD, POD_INTERFACE], lambda: [PodRenderer()], batches)
+    tables = [LOCAL_POD, POD_INTERFACE, ALTERED_LINK, FAULT]
+    check_renderers(tables, lambda: [PodRenderer(), LostRenderer()], batches)
+
+
+def test_vpp_and_the_pod_follow_a_mac_that_others_gave_the_link() -> None:
+    for wiring in ("tap", "afpacket"):
+        pod = LocalPod(**{**_fields(POD), "wiring": wiring})
+        own, followed = (list(pod_items(pod, mac)) for mac in ("", "02:00:00:00:00:77"))
+        assert {item.key for item in own} == {item.key for item in followed}
+        changed = {after for before, after in zip(own, followed, strict=True) if before != after}
+        macs = {item.kind: getattr(item, "link_mac", "") or item.mac for item in changed if item.kind != "vpp/tap"}
+        assert macs == dict.fromkeys(("vpp/neighbour", "linux/neighbour"), "02:00:00:00:00:77")
+        assert {item.host_mac for item in changed if isinstance(item, vpp.Tap)} <= {"02:00:00:00:00:77"}
+
+
+def test_the_mark_of_a_pods_link_waits_for_all_that_is_initial() -> None:
+    for wiring in ("tap", "afpacket"):
+        items = list(pod_items(LocalPod(**{**_fields(POD), "wiring": wiring})))
+        (settled,) = (item for item in items if isinstance(item, linux.Settled))
+        initial = tuple(item for item in items if getattr(item, "initial", None) is True)
+        assert settled.initial == initial
+        assert {item.kind for item in initial} == {"linux/mtu", "linux/route"}
 
 
 def test_the_link_of_a_pod_goes_up_after_everything_else_in_vpp() -> None:

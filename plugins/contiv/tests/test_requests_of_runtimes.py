@@ -176,6 +176,25 @@ async def test_an_attachment_belongs_to_one_network() -> None:
 
 
 @simulated
+async def test_an_interface_that_is_being_taken_down_is_waited_for() -> None:
+    node = Node()
+    await node.start()
+    await node.cni("ADD", 1)
+    descriptor = node.agent.scheduler.descriptors["vpp/tap"]
+    delete = descriptor.delete
+
+    async def slow(item: Any, handle: Any, handles: Any) -> None:
+        await asyncio.sleep(7)
+        await delete(item, handle, handles)
+
+    descriptor.delete = slow  # type: ignore[method-assign]
+    assert await node.cni("DEL", 1) == {}
+    assert (await node.cni("CHECK", 1))["code"] == 3
+    assert "ips" in await node.cni("ADD", 2, netns="/netns/1")  # another container in the same namespace
+    await node.kill()
+
+
+@simulated
 async def test_an_interface_that_is_there_already_is_an_error_at_once() -> None:
     node = Node()
     await node.start()
@@ -295,7 +314,7 @@ async def test_check_tells_what_cannot_be_repaired() -> None:
     node = Node()
     await node.start()
     await node.cni("ADD", 1)
-    route = next(key for key in node.world.there if key.startswith("linux/route"))
+    route = next(key for key in node.world.there if key.startswith("linux/route/4:"))
     del node.world.there[route]
     node.world.refuse = "linux/route"
     check = await node.cni("CHECK", 1)

@@ -42,6 +42,15 @@ async def test_a_call_is_answered(socket: Path) -> None:
     assert await call(socket, b"contivpp-cni/1 %d 2\n" % len(environment) + environment + b"in") == b"3 5\nADDin"
 
 
+async def test_too_many_variables_are_refused_for_good(socket: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    writer.write(b"contivpp-cni/1 300000 2\n" + b"x" * 300002)
+    code, size = (await reader.readline()).split()
+    assert code == b"1"
+    assert b'"code":4' in await reader.readexactly(int(size))
+    writer.close()
+
+
 async def test_every_pod_of_a_node_may_call_at_once(socket: Path) -> None:
     callers = [unix.socket(unix.AF_UNIX) for _ in range(300)]
     try:

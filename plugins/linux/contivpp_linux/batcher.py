@@ -40,6 +40,7 @@ class Phase(enum.IntEnum):
     UP = 5
     ROUTE = 6  # routes and neighbours need a link that is up
     OFFLOAD = 7
+    MARK = 8  # that all else is done
 
 
 class _Request(NamedTuple):

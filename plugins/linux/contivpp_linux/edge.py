@@ -21,6 +21,7 @@ from contivpp_linux.kernel.errors import NamespaceGone, NotANamespace
 from contivpp_linux.kernel.operations import Operation
 from contivpp_linux.kernel.protocol import Kernel
 from contivpp_linux.kernel.values import Address, Link, Neighbour, Route
+from contivpp_linux.sightings import Sighting
 
 __all__ = ["Edge", "Listings", "or_gone"]
 
@@ -74,9 +75,16 @@ async def _listing(read: Callable[[Any], Awaitable[list[Result]]], where: Namesp
 
 
 class Edge:
-    """The way to the kernel. `provided` tells whether an item that is there provides a key."""
+    """The way to the kernel. `provided` tells whether an item that is there provides a key, `sighted` is told of
+    settled links that a dump has found.
+    """
 
-    def __init__(self, provided: Callable[[str], bool] = lambda key: False) -> None:
+    def __init__(
+        self,
+        provided: Callable[[str], bool] = lambda key: False,
+        sighted: Callable[[Sighting], None] = lambda sighting: None,
+    ) -> None:
+        self.sighted = sighted
         self._kernel: Kernel | None = None
         self._batcher: Batcher | None = None
         self._provided = provided

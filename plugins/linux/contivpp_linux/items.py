@@ -7,6 +7,9 @@ this plugin or a TAP of VPP; both provide `linux/link/<namespace>/<name>`. The k
 what is on `lo` depends on no link.
 
 Values are canonical: addresses as `ipaddress` prints them, MACs in lower case; others are refused.
+
+An *initial* value is applied when its link is new; what others make of it later is left as it is. A `Settled` item
+marks the link as soon as all of its initial values are applied; a new wanted value is applied to a marked link, too.
 """
 
 from __future__ import annotations
@@ -24,10 +27,12 @@ __all__ = [
     "Neighbour",
     "Offload",
     "Route",
+    "Settled",
     "Sysctl",
     "Veth",
     "link_key",
     "link_up_key",
+    "settled_key",
     "source_key",
 ]
 
@@ -42,6 +47,11 @@ def link_up_key(namespace: Namespace, name: str) -> str:
     return f"linux/link-up/{namespace}/{name}"
 
 
+def settled_key(namespace: Namespace, link: str) -> str:
+    """Return the key of the mark that a link's initial values are applied."""
+    return f"linux/settled/{namespace}/{link}"
+
+
 def source_key(namespace: Namespace, address: str) -> str:
     """Return the key that an address provides for routes which have it as their source; without prefix length."""
     return f"linux/source/{namespace}/{address}"
@@ -50,7 +60,8 @@ def source_key(namespace: Namespace, address: str) -> str:
 class Veth(Item, frozen=True, kw_only=True):
     """A pair of links, each end made in its own namespace; without MACs the kernel chooses them.
 
-    `alias` is a label for people, kept in both ends' ifalias behind the mark that tells whose they are.
+    `alias` is a label for people, kept in both ends' ifalias behind the mark that tells whose they are. With
+    `initial_mac`, the MAC of the first end is given when the pair is made, and may be another one later.
     """
 
     kind: ClassVar[str] = "linux/veth"
@@ -61,6 +72,7 @@ class Veth(Item, frozen=True, kw_only=True):
     mac: str = ""
     peer_mac: str = ""
     alias: str = ""
+    initial_mac: bool = False
 
     @property
     def key(self) -> str:
@@ -88,6 +100,7 @@ class Mtu(Item, frozen=True, kw_only=True):
     namespace: Namespace
     link: str
     mtu: int
+    initial: bool = False
 
     @property
     def key(self) -> str:
@@ -138,6 +151,7 @@ class Route(Item, frozen=True, kw_only=True):
     scope: Literal["global", "link"] = "global"
     source: str = ""
     metric: int = 0
+    initial: bool = False
 
     @property
     def key(self) -> str:
@@ -147,13 +161,17 @@ class Route(Item, frozen=True, kw_only=True):
 
 
 class Neighbour(Item, frozen=True, kw_only=True):
-    """A permanent neighbour on a link that is up."""
+    """A permanent neighbour on a link that is up.
+
+    With another MAC of the link the kernel forgets it: whoever knows the link's MAC says so by `link_mac`.
+    """
 
     kind: ClassVar[str] = "linux/neighbour"
     namespace: Namespace
     link: str
     address: str
     mac: str
+    link_mac: str = ""
 
     @property
     def key(self) -> str:
@@ -162,12 +180,17 @@ class Neighbour(Item, frozen=True, kw_only=True):
 
 
 class Sysctl(Item, frozen=True, kw_only=True):
-    """A sysctl below `net`; one of a link (`net.ipv4.conf.eth0.x`) lives inside it. Without the item, it stays."""
+    """A sysctl below `net`; one of a link (`net.ipv4.conf.eth0.x`) lives inside it. Without the item, it stays.
+
+    `link` names the link with which an initial one is set, where its name does not.
+    """
 
     kind: ClassVar[str] = "linux/sysctl"
     namespace: Namespace
     name: str
     value: str
+    initial: bool = False
+    link: str = ""
 
     @property
     def key(self) -> str:
@@ -187,3 +210,21 @@ class Offload(Item, frozen=True, kw_only=True):
     def key(self) -> str:
         """`linux/offload/<namespace>/<link>`."""
         return f"linux/offload/{self.namespace}/{self.link}"
+
+
+class Settled(Item, frozen=True, kw_only=True):
+    """All initial values of a link have been applied to it, and its ifalias says which.
+
+    `mark` is what stands in the ifalias before that: the mark of a veth's first end, or nothing.
+    """
+
+    kind: ClassVar[str] = "linux/settled"
+    namespace: Namespace
+    link: str
+    initial: tuple[Mtu | Route | Sysctl, ...]
+    mark: str = ""
+
+    @property
+    def key(self) -> str:
+        """`linux/settled/<namespace>/<link>`."""
+        return settled_key(self.namespace, self.link)

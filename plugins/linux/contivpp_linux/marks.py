@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from contivpp_core.namespaces import Namespace
 from contivpp_linux.items import Veth
+from contivpp_linux.settled import split_alias
 
 __all__ = ["PREFIX", "UNKNOWN_PATH", "Mark", "is_provisional", "label_of", "namespace_of", "provisional_name"]
 
@@ -43,6 +44,7 @@ class Mark(NamedTuple):
     @classmethod
     def parse(cls, alias: str) -> Mark | None:
         """Return the mark in an alias, None where there is none."""
+        alias, _ = split_alias(alias)
         parts = alias.removeprefix(PREFIX).split("/", _PARTS - 1)
         if not alias.startswith(PREFIX) or len(parts) != _PARTS or parts[0] not in ("a", "b"):
             return None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from contivpp_core.errors import ContivError
 from contivpp_core.events import VppConnected
 from contivpp_core.items import AnyDescriptor
+from contivpp_core.namespaces import Namespace
 from contivpp_core.node import HOST_ADDRESS, HOST_ROUTE
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_linux.descriptors import all_descriptors
@@ -26,6 +27,7 @@ from contivpp_linux.edge import Edge
 from contivpp_linux.host import HostTables
 from contivpp_linux.kernel.netlink import NetlinkKernel
 from contivpp_linux.kernel.protocol import Kernel
+from contivpp_linux.sightings import Sighting, Sightings
 from contivpp_linux.watch import LinkGuard
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ DOMAIN = "linux"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
+VPP_SECONDS, POLL_SECONDS = 5.0, 0.005  # how long a new VPP may take to be read
 
 
 class LinuxPlugin(Plugin):
@@ -51,14 +54,16 @@ class LinuxPlugin(Plugin):
         self._given = kernel
         self._kernel: Kernel | None = None
         self._agent: Agent | None = None
-        self._edge = Edge(self._provided)
+        self._edge = Edge(self._provided, self._sighted)
         self._guard: LinkGuard | None = None
         self._host: HostTables | None = None
-        self._unwatch: Callable[[], None] = lambda: None
+        self._sightings: Sightings | None = None
+        self._unwatch: list[Callable[[], None]] = []
         self._reader: asyncio.Task[None] | None = None
         self._reasons: list[str] = []
         self._boot = ""
         self._vpp = ""
+        self._after_vpp = False  # the domain is to be read after VPP's
         self._all_started = False
 
     @property
@@ -67,6 +72,20 @@ class LinuxPlugin(Plugin):
         if self._kernel is None:
             raise ContivError("the linux plugin has not started: put 'linux' into 'requires'")
         return self._kernel
+
+    def watch_settled(self, callback: Callable[[Sighting], None], keen: Callable[[Namespace, str], bool]) -> None:
+        """Tell what is on settled links: at each reading of the domain, and soon after somebody changes one.
+
+        `keen` says which links are to be read when they are made anew, too.
+        """
+        if self._sightings is None:
+            raise ContivError("the linux plugin has not started: put 'linux' into 'requires'")
+        self._sightings.watch(callback, keen)
+
+    def look(self, namespace: Namespace, link: str) -> None:
+        """Read a settled link soon, and tell."""
+        if self._sightings is not None:
+            self._sightings.look(namespace, link)
 
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
@@ -81,7 +100,9 @@ class LinuxPlugin(Plugin):
         self._boot = "memory" if self._given is not None else await asyncio.to_thread(_boot_id)
         self._edge.open(self._kernel)
         self._guard = LinkGuard(agent.scheduler)
-        self._unwatch = self._kernel.watch_links(self._guard.take)
+        self._sightings = Sightings(agent.scheduler, self._kernel)
+        self._unwatch.append(self._kernel.watch_links(self._guard.take))
+        self._unwatch.append(self._kernel.watch_followed(self._sightings.take))
         self._host = HostTables(agent, self._kernel)
         self._host.start()
 
@@ -95,16 +116,18 @@ class LinuxPlugin(Plugin):
     def vpp_connected(self, event: VppConnected) -> None:
         """VPP may be a new one, with or without the links of the old one."""
         if event.incarnation != self._vpp:
+            self._after_vpp = self._vpp != ""
             self._vpp = event.incarnation
             if self._all_started:  # before, it is not known which namespaces to read
                 self._read("VPP is connected")
 
     async def stop(self) -> None:
         """Wait for running calls; what is in the kernel stays."""
-        self._unwatch()
+        for unwatch in self._unwatch:
+            unwatch()
         if self._agent is not None:
             self._agent.scheduler.domain_down(DOMAIN, "the linux plugin is stopped")
-        for helper in (self._guard, self._host):
+        for helper in (self._guard, self._sightings, self._host):
             if helper is not None:
                 await helper.stop()
         if self._reader is not None:
@@ -117,6 +140,10 @@ class LinuxPlugin(Plugin):
 
     def _provided(self, key: str) -> bool:
         return self._agent is not None and self._agent.scheduler.graph.provider(key) is not None
+
+    def _sighted(self, sighting: Sighting) -> None:
+        if self._sightings is not None:
+            self._sightings.tell(sighting)
 
     # --- reading the domain
 
@@ -144,6 +171,8 @@ class LinuxPlugin(Plugin):
     async def _read_once(self, reason: str) -> str:
         assert self._agent is not None
         try:
+            if self._after_vpp:
+                await self._until_vpp_is_read()
             await self._agent.scheduler.domain_up(DOMAIN, self._boot, reason)
         except Exception as failure:  # shown, and tried again: without a reading nothing may be sent
             error = str(failure) or type(failure).__name__
@@ -151,6 +180,16 @@ class LinuxPlugin(Plugin):
             return error
         self._agent.set_condition(DOMAIN, True, "")
         return ""
+
+    async def _until_vpp_is_read(self) -> None:
+        """Let what went with the old VPP be forgotten before links that stayed (persistent TAPs) are found."""
+        assert self._agent is not None
+        scheduler, self._after_vpp = self._agent.scheduler, False
+        scheduler.domain_down(DOMAIN, "a new VPP is being read first")
+        for _ in range(round(VPP_SECONDS / POLL_SECONDS)):
+            if not scheduler.domain_state().get("vpp"):
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _boot_id() -> str:

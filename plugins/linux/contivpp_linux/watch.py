@@ -22,6 +22,7 @@ from contivpp_linux.items import (
     Neighbour,
     Offload,
     Route,
+    Settled,
     Sysctl,
     Veth,
     link_key,
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 GATHER_SECONDS = 0.05
 
-_ALL = tuple(item.kind for item in (Veth, LinkUp, Mtu, Mac, Address, Route, Neighbour, Sysctl, Offload))
+_ALL = tuple(item.kind for item in (Veth, LinkUp, Mtu, Mac, Address, Route, Neighbour, Sysctl, Offload, Settled))
 _UP = (LinkUp.kind, Address.kind, Route.kind, Neighbour.kind)
 
 

@@ -62,7 +62,8 @@ def interface_key(name: str) -> str:
 class Tap(Item, frozen=True, kw_only=True):
     """A TAP: one end in VPP, the other a Linux interface `host_name` in `namespace`.
 
-    Empty MACs are left to VPP, as are `host_mtu` 0 and `instance` None.
+    Empty MACs are left to VPP, as are `host_mtu` 0 and `instance` None. With `initial_mac`, `host_mac` counts only when
+    VPP makes the TAP or attaches to it: others may have changed it since.
     """
 
     kind: ClassVar[str] = "vpp/tap"
@@ -73,6 +74,7 @@ class Tap(Item, frozen=True, kw_only=True):
     mac: str = ""
     host_mtu: int = 0
     instance: int | None = None
+    initial_mac: bool = False
 
     def __post_init__(self) -> None:
         checked_name(self.name)

@@ -79,6 +79,7 @@ class VppPlugin(Plugin):
         self._identity: tuple[Incarnation, str] | None = None
         self._watch: InterfaceWatch | None = None
         self._nics: Nics | None = None
+        self._all_started = asyncio.Event()
 
     # --- for other plugins
 
@@ -137,6 +138,11 @@ class VppPlugin(Plugin):
         self._client.subscribe(m.SwInterfaceEvent, self._nics.note)
         self._client.listen(connected=self._connected, lost=self._lost)
         self._spawn(self._client.run(), "vpp client")
+
+    @hookimpl
+    def agent_started(self) -> None:
+        """Every plugin has started, and what was stored is rendered: VPP may be read."""
+        self._all_started.set()
 
     async def stop(self) -> None:
         """End the connection; what is in VPP stays."""
@@ -214,6 +220,7 @@ class VppPlugin(Plugin):
             try:
                 await self._access.ensure(m.WantInterfaceEvents(pid=os.getpid()), _SUBSCRIBED)
                 await self._nics.connected(self.client.connection.incarnation)
+                await self._all_started.wait()  # settings are found only if it is known who wants them
                 await self._agent.scheduler.domain_up(DOMAIN, identity, reason)
             except Unavailable:
                 log.info("the connection to VPP was lost while it was read")

@@ -13,7 +13,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from contivpp_core.errors import ContivError
+from contivpp_contiv.cni.codes import ErrorCode
+from contivpp_contiv.cni.request import SUPPORTED_VERSIONS
+from contivpp_contiv.cni.result import error_result
+from contivpp_core.errors import ContivError, RequestError
 from contivpp_core.sockets import private, take_over
 
 __all__ = ["CniServer"]
@@ -30,6 +33,10 @@ Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
 
 class ProtocolError(ContivError):
     """The caller does not speak the protocol."""
+
+
+class TooLarge(ProtocolError):
+    """A call that no agent takes; the caller is told, so that it does not try for ever."""
 
 
 class CniServer:
@@ -69,15 +76,22 @@ class CniServer:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 environment, stdin = await _read(reader)
-            code, answer = await self._handler(environment, stdin)
-            writer.write(b"%d %d\n" % (code, len(answer)) + answer)
-            await writer.drain()
+            await _answer(writer, *await self._handler(environment, stdin))
+        except TooLarge as error:
+            refusal = RequestError(str(error), code=ErrorCode.INVALID_ENVIRONMENT)
+            with contextlib.suppress(OSError):
+                await _answer(writer, 1, error_result(refusal, SUPPORTED_VERSIONS[-1]))
         except (ProtocolError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             log.warning("CNI call broken off", extra={"error": str(error) or type(error).__name__})
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+
+async def _answer(writer: asyncio.StreamWriter, code: int, answer: bytes) -> None:
+    writer.write(b"%d %d\n" % (code, len(answer)) + answer)
+    await writer.drain()
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:
@@ -88,8 +102,10 @@ async def _read(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:
         raise ProtocolError("the header cannot be read") from None
     if protocol != b"contivpp-cni/1":
         raise ProtocolError(f"protocol {protocol[:40]!r} is not known: install the executable of this agent's version")
-    if not (0 <= environment_bytes <= ENVIRONMENT_BYTES and 0 <= stdin_bytes <= STDIN_BYTES):
-        raise ProtocolError("the call is larger than allowed")
+    if environment_bytes > ENVIRONMENT_BYTES:
+        raise TooLarge(f"CNI_*: the variables have {environment_bytes} bytes together: {ENVIRONMENT_BYTES} are allowed")
+    if not (environment_bytes >= 0 <= stdin_bytes <= STDIN_BYTES):
+        raise ProtocolError("the header cannot be right")
     block = await reader.readexactly(environment_bytes)
     stdin = await reader.readexactly(stdin_bytes)
     environment = {}

@@ -11,6 +11,7 @@ from contivpp_linux.descriptors.mtu import MtuDescriptor
 from contivpp_linux.descriptors.neighbour import NeighbourDescriptor
 from contivpp_linux.descriptors.offload import OffloadDescriptor
 from contivpp_linux.descriptors.route import RouteDescriptor
+from contivpp_linux.descriptors.settled import SettledDescriptor
 from contivpp_linux.descriptors.sysctl import SysctlDescriptor
 from contivpp_linux.descriptors.veth import VethDescriptor
 from contivpp_linux.edge import Edge
@@ -30,4 +31,5 @@ def all_descriptors(edge: Edge) -> list[AnyDescriptor]:
         NeighbourDescriptor(edge),
         SysctlDescriptor(edge),
         OffloadDescriptor(edge),
+        SettledDescriptor(edge),
     ]

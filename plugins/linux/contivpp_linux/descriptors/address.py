@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Addresses of links.
 
-The kernel's own (link-local, autoconfigured, those of `lo`) are not ours; every other address of a link of ours is.
+The kernel's own (link-local, autoconfigured, those of `lo`) are not ours; in the host's namespace, every other address
+of a link of ours is. In a pod's namespace others may add addresses: there, those with our protocol number are ours.
 When a link goes down, its IPv4 addresses stay and its IPv6 addresses go. When a link loses its last IPv4 address, it
 loses its IPv4 routes and neighbours, too; those that do not stand on the address are told anew.
 """
@@ -14,7 +15,7 @@ from ipaddress import ip_interface
 from typing import Any, ClassVar
 
 from contivpp_core.items import Dependency, Found, Known
-from contivpp_core.namespaces import HOST
+from contivpp_core.namespaces import HOST, Namespace
 from contivpp_linux.batcher import Phase, reference
 from contivpp_linux.descriptors.base import LinuxDescriptor, inside, inside_up, read_all
 from contivpp_linux.descriptors.route import is_ours
@@ -75,9 +76,15 @@ class AddressDescriptor(LinuxDescriptor[Address]):
         found: list[Found] = []
         for namespace, address in await read_all(namespaces, self._edge.listings(known).addresses):
             item = Address(namespace=namespace, link=address.link, address=str(address.address))
-            if item.key in wanted or (not _of_kernel(address) and self._edge.ours(namespace, address.link)):
+            if item.key in wanted or (self._edge.ours(namespace, address.link) and _is_ours(namespace, address)):
                 found.append(Found(item.key, item))
         return found
+
+
+def _is_ours(namespace: Namespace, address: values.Address) -> bool:
+    if namespace != HOST:
+        return address.protocol == values.OWN_PROTOCOL
+    return not _of_kernel(address)
 
 
 def _value(item: Address) -> values.Address:

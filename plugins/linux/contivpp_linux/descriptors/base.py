@@ -3,7 +3,8 @@
 
 In a dump, an object that is wanted is looked up; one that nobody wants is ours if its link is there because of an item
 (`Edge.ours`), or by a mark of its own kind. Settings (MTU, sysctl, …) always have some value: only those that are
-wanted are read, and what is no longer wanted stays as it is.
+wanted are read, and what is no longer wanted stays as it is. An initial value that was applied to its link is found as
+it is wanted, whatever is there now.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from contivpp_core.namespaces import Namespace
 from contivpp_linux.batcher import Phase
 from contivpp_linux.edge import Edge
 from contivpp_linux.errors import ForeignObject, NamespaceVanished, StillThere
-from contivpp_linux.items import link_key, link_up_key
+from contivpp_linux.items import Mtu, Route, Sysctl, link_key, link_up_key
 from contivpp_linux.kernel.errors import KernelError, NamespaceDenied, NamespaceError
 from contivpp_linux.kernel.operations import Operation
 from contivpp_linux.kernel.protocol import raise_errors
+from contivpp_linux.kernel.values import Link
+from contivpp_linux.settled import applied_of
 
-__all__ = ["LOOPBACK", "LinuxDescriptor", "check_mac", "inside", "inside_up", "read_all"]
+__all__ = ["LOOPBACK", "LinuxDescriptor", "check_mac", "inside", "inside_up", "is_applied", "read_all"]
 
 LOOPBACK = "lo"
 
@@ -93,6 +96,14 @@ def inside(namespace: Namespace, link: str) -> list[Dependency]:
 def inside_up(namespace: Namespace, link: str) -> list[Dependency]:
     """Return the dependencies of what the kernel drops when the link goes down."""
     return [*inside(namespace, link), Dependency.inside(link_up_key(namespace, link))]
+
+
+def is_applied(item: Mtu | Route | Sysctl, link: Link | None) -> bool:
+    """Tell whether an initial value was applied to the link that is there: then it counts as found as it is wanted."""
+    if not item.initial or link is None:
+        return False
+    applied = applied_of(link.alias)
+    return applied is not None and applied.has(item)
 
 
 async def read_all(

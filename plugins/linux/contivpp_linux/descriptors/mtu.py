@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MTUs of links: a setting."""
+"""MTUs of links: a setting. An initial one is found as it was applied, whatever others have made of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import msgspec
+
 from contivpp_core.items import Dependency, Found, Known
 from contivpp_linux.batcher import Phase
-from contivpp_linux.descriptors.base import LinuxDescriptor, inside, read_all
+from contivpp_linux.descriptors.base import LinuxDescriptor, inside, is_applied, read_all
 from contivpp_linux.items import Mtu
 from contivpp_linux.kernel.operations import SetLink
 
@@ -45,5 +47,10 @@ class MtuDescriptor(LinuxDescriptor[Mtu]):
         wanted = self._wanted(known)
         namespaces = {item.namespace for item in wanted.values()}
         links = await read_all(namespaces, self._edge.listings(known).links)
-        found = (Mtu(namespace=namespace, link=link.name, mtu=link.mtu) for namespace, link in links)
-        return [Found(item.key, item) for item in found if item.key in wanted]
+        found = []
+        for namespace, link in links:
+            item = wanted.get(Mtu(namespace=namespace, link=link.name, mtu=0).key)
+            if item is not None:
+                there = item if is_applied(item, link) else msgspec.structs.replace(item, mtu=link.mtu)
+                found.append(Found(item.key, there))
+        return found

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
+import msgspec
+
 from contivpp_core.items import Dependency, Found, Known
 from contivpp_core.namespaces import HOST
 from contivpp_linux.batcher import Phase
@@ -45,13 +47,18 @@ class NeighbourDescriptor(LinuxDescriptor[Neighbour]):
         await self._unset(item.namespace, Delete(_value(item)))
 
     async def dump(self, known: Known) -> list[Found]:
-        """Find the wanted neighbours, and all permanent ones of links of ours."""
+        """Find the wanted neighbours, and in the host's namespace all permanent ones of links of ours.
+
+        One that is there was told at the MAC that its link has.
+        """
         wanted = self._wanted(known)
         namespaces = {HOST, *(item.namespace for item in wanted.values())}
         found: list[Found] = []
         for namespace, there in await read_all(namespaces, self._edge.listings(known).neighbours):
             item = Neighbour(namespace=namespace, link=there.link, address=str(there.address), mac=there.mac)
-            if item.key in wanted or self._edge.ours(namespace, there.link):
+            if (known_as := wanted.get(item.key)) is not None:
+                found.append(Found(item.key, msgspec.structs.replace(known_as, mac=there.mac)))
+            elif namespace == HOST and self._edge.ours(namespace, there.link):
                 found.append(Found(item.key, item))
         return found
 

@@ -4,6 +4,8 @@
 A gateway is declared to be on the link, so no order between routes has to be kept. The kernel drops a route when its
 link goes down, and an IPv4 route when its source address goes. A route of somebody else for the same destination and
 metric is never replaced.
+
+An initial route that was applied to its link is found as it is wanted: whoever moved or removed it meant it.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar, Literal
 
+import msgspec
+
 from contivpp_core.items import Dependency, Found, Known
 from contivpp_core.namespaces import HOST, Namespace
 from contivpp_linux.batcher import Phase, reference
-from contivpp_linux.descriptors.base import LinuxDescriptor, inside_up, read_all
+from contivpp_linux.descriptors.base import LinuxDescriptor, inside_up, is_applied, read_all
 from contivpp_linux.errors import ForeignObject
 from contivpp_linux.items import Route, source_key
 from contivpp_linux.kernel import values
@@ -83,7 +87,16 @@ class RouteDescriptor(LinuxDescriptor[Route]):
             ours = is_ours(route)
             if ours or (item.key in wanted and item.key not in found):
                 found[item.key] = Found(item.key, item, ours=ours)
+        for item in await self._applied(known, wanted.values()):
+            found[item.key] = Found(item.key, item)
         return list(found.values())
+
+    async def _applied(self, known: Known, wanted: Iterable[Route]) -> list[Route]:
+        """Return the initial routes that were applied to their links. One that is down has lost them."""
+        initial = [item for item in wanted if item.initial]
+        links = await read_all({item.namespace for item in initial}, self._edge.listings(known).links)
+        up = {(namespace, link.name): link for namespace, link in links if link.up}
+        return [item for item in initial if is_applied(item, up.get((item.namespace, item.link)))]
 
 
 def _value(item: Route) -> values.Route:
@@ -113,13 +126,8 @@ def _item(namespace: Namespace, route: values.Route, wanted: Mapping[str, Route]
         metric=route.metric,
     )
     if route.destination.version == 6 and route.metric == _IPV6_METRIC and item.key not in wanted:
-        return _with_metric(item, 0)
-    return item
-
-
-def _with_metric(item: Route, metric: int) -> Route:
-    fields = {name: getattr(item, name) for name in item.__struct_fields__}
-    return Route(**(fields | {"metric": metric}))
+        item = msgspec.structs.replace(item, metric=0)
+    return msgspec.structs.replace(item, initial=item.key in wanted and wanted[item.key].initial)
 
 
 def _without_scope(item: Route) -> tuple[object, ...]:

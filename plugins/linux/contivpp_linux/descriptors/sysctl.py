@@ -8,10 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import msgspec
+
 from contivpp_core.items import Dependency, Found, Known
 from contivpp_core.namespaces import Namespace
 from contivpp_linux.batcher import Phase, reference
-from contivpp_linux.descriptors.base import LinuxDescriptor, inside
+from contivpp_linux.descriptors.base import LinuxDescriptor, inside, is_applied, read_all
 from contivpp_linux.edge import or_gone
 from contivpp_linux.items import Sysctl
 from contivpp_linux.kernel.operations import SetSysctl, sysctl_path
@@ -29,7 +31,7 @@ class SysctlDescriptor(LinuxDescriptor[Sysctl]):
 
     def dependencies(self, item: Sysctl) -> Iterable[Dependency]:
         """The link whose sysctl it is, if it is one's."""
-        link = _link_of(item.name)
+        link = _link_of(item)
         return inside(item.namespace, link) if link else ()
 
     def equal(self, wanted: Sysctl, found: Sysctl) -> bool:
@@ -53,22 +55,28 @@ class SysctlDescriptor(LinuxDescriptor[Sysctl]):
 
     async def dump(self, known: Known) -> list[Found]:
         """Read the wanted sysctls."""
+        wanted = self._wanted(known)
         names: dict[Namespace, list[str]] = defaultdict(list)
-        for item in self._wanted(known).values():
+        for item in wanted.values():
             names[item.namespace].append(item.name)
+        initial = {item.namespace for item in wanted.values() if item.initial}
+        listed = await read_all(initial, self._edge.listings(known).links)
+        links = {(namespace, link.name): link for namespace, link in listed}
         read = (or_gone(self._edge.kernel.read_sysctls(reference(where), names[where]), []) for where in names)
         found: list[Found] = []
         for namespace, texts in zip(names, await asyncio.gather(*read), strict=True):
             for name, text in zip(names[namespace], texts, strict=False):  # none, where the namespace is gone
+                item = wanted[Sysctl(namespace=namespace, name=name, value="").key]
                 if isinstance(text, str):
-                    item = Sysctl(namespace=namespace, name=name, value=text)
-                    found.append(Found(item.key, item))
+                    applied = is_applied(item, links.get((namespace, _link_of(item))))
+                    there = item if applied else msgspec.structs.replace(item, value=text)
+                    found.append(Found(item.key, there))
         return found
 
 
-def _link_of(name: str) -> str:
-    """Return the link whose sysctl it is: net/ipv4/conf/LINK/…, net/ipv6/neigh/LINK/…."""
-    parts = (sysctl_path(name) or "").split("/")
+def _link_of(item: Sysctl) -> str:
+    """Return the link whose sysctl it is (net/ipv4/conf/LINK/…, net/ipv6/neigh/LINK/…), or with which it is set."""
+    parts = (sysctl_path(item.name) or "").split("/")
     if len(parts) < 5 or parts[2] not in ("conf", "neigh") or parts[3] in _OF_ALL_LINKS:
-        return ""
+        return item.link
     return parts[3]

@@ -26,6 +26,7 @@ from contivpp_linux.kernel.operations import CreateVeth, DeleteLink, SetLink
 from contivpp_linux.kernel.protocol import raise_errors
 from contivpp_linux.kernel.values import Link
 from contivpp_linux.marks import Mark, is_provisional, namespace_of, provisional_name
+from contivpp_linux.settled import split_alias
 
 __all__ = ["VethDescriptor"]
 
@@ -54,7 +55,7 @@ class VethDescriptor(LinuxDescriptor[Veth]):
         return (
             not self.recreates(wanted, found)
             and Mark.of(wanted, "a") == Mark.of(found, "a")
-            and wanted.mac in ("", found.mac)
+            and (wanted.initial_mac or wanted.mac in ("", found.mac))
             and wanted.peer_mac in ("", found.peer_mac)
         )
 
@@ -138,10 +139,13 @@ class VethDescriptor(LinuxDescriptor[Veth]):
         return next((link for link in links if link.name == name), None)
 
     async def update(self, old: Veth, new: Veth, handle: Any, handles: Mapping[str, Any]) -> None:
-        """Set MACs and marks of both ends."""
-        for mac in filter(None, (new.mac, new.peer_mac)):
-            check_mac(mac)
-        first = SetLink(link=new.name, mac=new.mac or None, alias=Mark.of(new, "a").alias)
+        """Set MACs and marks of both ends; what the first end's alias says beside the mark stays."""
+        for each in filter(None, (new.mac, new.peer_mac)):
+            check_mac(each)
+        there = await self._link(new.namespace, new.name)
+        note = split_alias(there.alias)[1] if there is not None else ""
+        mac = None if new.initial_mac or not new.mac else new.mac
+        first = SetLink(link=new.name, mac=mac, alias=f"{Mark.of(new, 'a').alias} {note}".rstrip())
         peer = SetLink(link=new.peer_name, mac=new.peer_mac or None, alias=Mark.of(new, "b").alias)
         await self._set(new.namespace, first, phase=Phase.SETTING)
         await self._set(new.peer_namespace, peer, phase=Phase.SETTING)
@@ -213,6 +217,7 @@ def _found(pair: _Pair, wanted: Veth | None, read: set[str]) -> Veth:
         mac=first.mac if first is not None else "",
         peer_mac=peer.mac if peer is not None else "",
         alias=mark.label,
+        initial_mac=wanted is not None and wanted.initial_mac,
     )
 
 

@@ -47,7 +47,7 @@ class Watch:
             if self._socket.fileno() < 0:  # the callback stopped the watch
                 return
             try:
-                data = self._socket.recv(1 << 16)
+                data = self._receive()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -56,6 +56,9 @@ class Watch:
                 self._deliver(None)
                 continue
             self._deliver(data)
+
+    def _receive(self) -> bytes:
+        return self._socket.recv(1 << 16)
 
     def _deliver(self, data: bytes | None) -> None:
         raise NotImplementedError

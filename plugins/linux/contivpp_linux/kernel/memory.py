@@ -20,6 +20,7 @@ from .operations import (
     CreateVeth,
     Delete,
     DeleteLink,
+    Follow,
     MoveLink,
     Operation,
     Replace,
@@ -30,7 +31,9 @@ from .operations import (
     where,
 )
 from .values import (
+    OWN_PROTOCOL,
     Address,
+    FollowedEvent,
     Link,
     LinkChanged,
     LinkEvent,
@@ -40,6 +43,7 @@ from .values import (
     NetworkNamespace,
     Offload,
     Route,
+    RouteGone,
 )
 
 __all__ = ["MemoryKernel"]
@@ -57,6 +61,7 @@ class MemoryKernel:
         self._next_mac = 1
         self._watchers: dict[object, Callable[[LinkEvent], None]] = {}
         self._network_watchers: dict[object, Callable[[], None]] = {}
+        self._followers: dict[object, Callable[[FollowedEvent], None]] = {}
         self.create_namespace("")
 
     # For the rig
@@ -153,6 +158,10 @@ class MemoryKernel:
             found.append(sysctls.get(path or "", error))
         return found
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the sysctls of a link that have another value than new links get there, by path."""
+        return self._find(namespace).link_sysctls(link)
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         found = self._find(namespace).links.get(link)
@@ -204,8 +213,28 @@ class MemoryKernel:
 
         return stop
 
+    def watch_followed(self, callback: Callable[[FollowedEvent], None]) -> Callable[[], None]:
+        """Call back, soon after, for changes in the namespaces that are followed."""
+        loop = asyncio.get_running_loop()
+        key = object()
+
+        def deliver(event: FollowedEvent) -> None:
+            if key in self._followers:
+                callback(event)
+
+        def soon(event: FollowedEvent) -> None:
+            loop.call_soon(deliver, event)
+
+        self._followers[key] = soon
+
+        def stop() -> None:
+            self._followers.pop(key, None)
+
+        return stop
+
     async def close(self) -> None:
         """Forget who watches."""
+        self._followers.clear()
         self._watchers.clear()
         self._network_watchers.clear()
 
@@ -235,12 +264,16 @@ class MemoryKernel:
                 if name not in namespace.links:
                     raise OSError(errno.ENODEV, "")
                 namespace.links[name].wanted_offloads.update(wanted)
+            case Follow():
+                namespace.followed = True
 
     def _facet(self, namespace: MemoryNamespace, operation: Add | Replace | Delete) -> None:
         if operation.value.link is not None:
             namespace.find(operation.value.link)
         if isinstance(operation, Delete):
             namespace.stack.delete(operation.value)
+            if isinstance(operation.value, Route) and operation.value.protocol == OWN_PROTOCOL:
+                self._tell_followers(namespace, RouteGone(namespace.identity))
         else:
             namespace.stack.add(operation.value, overwrite=isinstance(operation, Replace))
 
@@ -293,6 +326,8 @@ class MemoryKernel:
     def _set_link(self, link: MemoryLink, operation: SetLink) -> None:
         if operation.mac is not None:
             check_mac(operation.mac)
+            if link.mac != operation.mac:
+                link.namespace.stack.forget_neighbours(link.name)
             link.mac = operation.mac
         if operation.mtu is not None:
             check_mtu(operation.mtu)
@@ -322,7 +357,13 @@ class MemoryKernel:
         self._next_mac += 1
         return "02:fe:" + ":".join(f"{byte:02x}" for byte in self._next_mac.to_bytes(4, "big"))
 
+    def _tell_followers(self, namespace: MemoryNamespace, event: FollowedEvent) -> None:
+        if namespace.followed:
+            for follower in list(self._followers.values()):
+                follower(event)
+
     def _tell(self, link: MemoryLink, *, gone: bool = False) -> None:
+        self._tell_followers(link.namespace, link.seen(gone=gone))
         if link.namespace is not self._namespaces.get(""):
             return
         value = link.value()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .memory_stack import MemoryStack, refuse
-from .values import Link, NetworkNamespace, Offload
+from .values import FollowedLink, Link, NetworkNamespace, Offload
 
 __all__ = ["Frames", "MemoryLink", "MemoryNamespace", "check_mac", "check_mtu", "check_name"]
 
@@ -45,6 +45,8 @@ class MemoryLink:
     mtu: int
     up: bool = False
     alias: str = ""
+    promiscuous: bool = False
+    all_multicast: bool = False
     peer: MemoryLink | None = None
     outside: Frames | None = None
     listener: Frames | None = None
@@ -80,6 +82,20 @@ class MemoryLink:
         found[Offload.TSO] = found[Offload.TSO] and found[Offload.TX_CHECKSUM]
         return found
 
+    def seen(self, *, gone: bool) -> FollowedLink:
+        """Return the link as those who follow its namespace are told of it."""
+        return FollowedLink(
+            namespace=self.namespace.identity,
+            index=self.index,
+            name=self.name,
+            mac=self.mac,
+            mtu=self.mtu,
+            up=self.up and not gone,
+            promiscuous=self.promiscuous,
+            all_multicast=self.all_multicast,
+            gone=gone,
+        )
+
     def value(self) -> Link:
         """Return the link as a listing shows it."""
         peer = self.peer
@@ -93,6 +109,8 @@ class MemoryLink:
             up=self.up,
             carrier=self.carrier,
             alias=self.alias,
+            promiscuous=self.promiscuous,
+            all_multicast=self.all_multicast,
             peer_index=None if peer is None else peer.index,
             peer_namespace=self.namespace.number_of(peer.namespace) if peer is not None and foreign else None,
         )
@@ -105,6 +123,7 @@ class MemoryNamespace:
         self.identity = identity
         self.links: dict[str, MemoryLink] = {}
         self.stack = MemoryStack()
+        self.followed = False
         self.sysctls = dict(_GLOBAL)
         self._last_index = 0
         self._numbers: list[MemoryNamespace] = []
@@ -177,6 +196,16 @@ class MemoryNamespace:
         self.sysctls[path] = text
         if path.endswith("/disable_ipv6"):
             self._disable_ipv6(path.split("/")[3], text)
+
+    def link_sysctls(self, link: str) -> dict[str, str]:
+        """Return the sysctls of a link that have another value than new links get."""
+        own = ((path, value) for path, value in self.sysctls.items() if _is_conf(path, link))
+        default = {path: value for path, value in self.sysctls.items() if _is_conf(path, "default")}
+        return {
+            path: value
+            for path, value in own
+            if default[path.replace(f"/conf/{link}/", "/conf/default/")] != value
+        }
 
     def _disable_ipv6(self, name: str, text: str) -> None:
         names = ["default", *self.links] if name == "all" else [name]

@@ -59,6 +59,10 @@ class MemoryStack:
             if route.link != link
             or (route.type == RouteType.LOCAL and route.scope == Scope.HOST and _is_host(route))
         ]
+        self.forget_neighbours(link)
+
+    def forget_neighbours(self, link: str) -> None:
+        """Take a link's neighbours, as a new MAC does."""
         self.neighbours = [neighbour for neighbour in self.neighbours if neighbour.link != link]
 
     def link_gone(self, link: str) -> None:

@@ -8,6 +8,7 @@ one here names the attributes that are used. Import this module late: pyroute2 t
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -35,11 +36,14 @@ _NEW = {Address: 20, Route: 24, Neighbour: 28}
 _DELETE = {Address: 21, Route: 25, Neighbour: 29}
 _DUMP = {Link: 18, Address: 22, Route: 26, Neighbour: 30}
 
+_HEADER = struct.Struct("=IHHII")
+_LINK_BYTES, _LINK_NAME = 16, 3  # of an ifinfomsg; IFLA_IFNAME
+
 _REQUEST, _ACK = 0x1, 0x4
 _REPLACE, _EXCLUSIVE, _CREATE = 0x100, 0x200, 0x400
 _DUMP_FLAGS = 0x300
 
-_UP = 0x1
+_UP, _PROMISCUOUS, _ALL_MULTICAST = 0x1, 0x100, 0x200
 _PERMANENT = 0x80
 _ON_LINK = 0x4
 _FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
@@ -120,10 +124,11 @@ def encode(operation: Operation, sequence: int, *, index: int, namespace: int | 
 
 
 def link_request(name: str, sequence: int) -> bytes:
-    """Return the question for one link by name."""
-    message = _LinkMessage()
-    message["attrs"] = [("name", name)]
-    return _finish(message, _GET_LINK, _REQUEST, sequence)
+    """Return the question for one link by name; written out, because each batch asks."""
+    text = name.encode() + b"\0"
+    attribute = struct.pack("=HH", 4 + len(text), _LINK_NAME) + text + bytes(-len(text) % 4)
+    length = _HEADER.size + _LINK_BYTES + len(attribute)
+    return _HEADER.pack(length, _GET_LINK, _REQUEST, sequence, 0) + bytes(_LINK_BYTES) + attribute
 
 
 def dump_request(kind: type, family: int, sequence: int) -> bytes:
@@ -242,6 +247,8 @@ def decode_link(data: bytes) -> Link:
         mac=found.get("address", ""),
         mtu=found.get("mtu", 0),
         up=bool(message["flags"] & _UP),
+        promiscuous=bool(message["flags"] & _PROMISCUOUS),
+        all_multicast=bool(message["flags"] & _ALL_MULTICAST),
         carrier=bool(found.get("carrier", 0)),
         alias=found.get("alias", ""),
         peer_index=found.get("peer"),

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .errors import KernelError
 from .namespaces import NamespaceFiles
+from .numbers import NamespaceNumbers
 from .operations import Operation
-from .values import Address, Link, LinkEvent, Namespace, Neighbour, NetworkNamespace, Offload, Route
+from .values import Address, FollowedEvent, Link, LinkEvent, Namespace, Neighbour, NetworkNamespace, Offload, Route
 
 if TYPE_CHECKING:
     from .events import Watch
@@ -36,6 +37,7 @@ class NetlinkKernel:
 
     def __init__(self) -> None:
         self._files = NamespaceFiles()
+        self._numbers = NamespaceNumbers()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="netns")
         self._import_lock = threading.Lock()
         self._watches: set[Watch] = set()
@@ -70,6 +72,10 @@ class NetlinkKernel:
         frozen = tuple(names)
         return await self._run(namespace, lambda session: session.read_sysctls(frozen))
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the sysctls of a link that have another value than new links get there, by path."""
+        return await self._run(namespace, lambda session: session.link_sysctls(link))
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         return await self._run(namespace, lambda session: session.offloads(link))
@@ -86,6 +92,12 @@ class NetlinkKernel:
 
         return self._watching(NetworkWatch(asyncio.get_running_loop(), callback))
 
+    def watch_followed(self, callback: Callable[[FollowedEvent], None]) -> Callable[[], None]:
+        """Call back for changes in the namespaces that are followed."""
+        from .followed import FollowedWatch  # noqa: PLC0415 late, see above
+
+        return self._watching(FollowedWatch(asyncio.get_running_loop(), self._numbers.namespace, callback))
+
     def _watching(self, watch: Watch) -> Callable[[], None]:
         self._watches.add(watch)
 
@@ -101,6 +113,7 @@ class NetlinkKernel:
             watch.close()
         self._watches.clear()
         await asyncio.to_thread(self._pool.shutdown)
+        self._numbers.close()
         self._files.close()
 
     async def _run(self, namespace: Namespace, job: Callable[[Session], Result]) -> Result:
@@ -113,7 +126,7 @@ class NetlinkKernel:
         with self._import_lock:
             from .session import Session  # noqa: PLC0415 late, see above
         with self._files.entered(namespace):
-            session = Session(self._files, namespace)
+            session = Session(self._files, self._numbers, namespace)
             try:
                 return job(session)
             finally:

@@ -18,6 +18,7 @@ __all__ = [
     "Delete",
     "DeleteLink",
     "Facet",
+    "Follow",
     "MoveLink",
     "Operation",
     "Replace",
@@ -148,7 +149,15 @@ class SetOffloads:
         return f"set offloads of {self.link} {wanted}"
 
 
-Operation = CreateVeth | DeleteLink | MoveLink | SetLink | Add | Replace | Delete | SetSysctl | SetOffloads
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Tell of the links of the namespace from now on (`Kernel.watch_followed`), until it ends."""
+
+    def __str__(self) -> str:
+        return "follow the namespace"
+
+
+Operation = CreateVeth | DeleteLink | MoveLink | SetLink | Add | Replace | Delete | SetSysctl | SetOffloads | Follow
 
 
 def describe(value: Facet) -> str:

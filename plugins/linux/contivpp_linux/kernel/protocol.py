@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .errors import KernelError
 from .operations import Operation
-from .values import Address, Link, LinkEvent, Namespace, Neighbour, NetworkNamespace, Offload, Route
+from .values import Address, FollowedEvent, Link, LinkEvent, Namespace, Neighbour, NetworkNamespace, Offload, Route
 
 __all__ = ["Kernel", "raise_errors"]
 
@@ -52,6 +52,10 @@ class Kernel(Protocol):
         """Return each sysctl's value, or why it cannot be read."""
         ...
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the IPv4 and IPv6 sysctls of a link that have another value than new links get there, by path."""
+        ...
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         ...
@@ -63,6 +67,12 @@ class Kernel(Protocol):
     def watch_network(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back when links, addresses or routes of the agent's own namespace may have changed, several changes
         together; returns how to stop.
+        """
+        ...
+
+    def watch_followed(self, callback: Callable[[FollowedEvent], None]) -> Callable[[], None]:
+        """Call back for changes of links, and of our routes, in namespaces for which `Follow` was done; returns how to
+        stop.
         """
         ...
 

@@ -17,17 +17,19 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 from . import messages, offloads
 from .errors import KernelError, NamespaceError
 from .namespaces import NamespaceFiles
+from .numbers import NamespaceNumbers
 from .operations import (
     Add,
     CreateVeth,
     Delete,
     DeleteLink,
+    Follow,
     MoveLink,
     Operation,
     Replace,
@@ -52,6 +54,7 @@ _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
 _ANSWER_SECONDS = 10  # the answers are there when `send` returns; this only bounds a defect
 _PIECE = 64  # acknowledgements wait in the socket's buffer: that many fit with certainty
 _DUMP_TRIES = 10
+_FOLLOW_THE_LINK = frozenset({"mtu"})  # IPv6's own MTU is the link's
 _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
 
 Answer = tuple[int, str]
@@ -60,8 +63,9 @@ Answer = tuple[int, str]
 class Session:
     """A netlink socket in a namespace that the calling thread has entered."""
 
-    def __init__(self, files: NamespaceFiles, namespace: Namespace) -> None:
+    def __init__(self, files: NamespaceFiles, numbers: NamespaceNumbers, namespace: Namespace) -> None:
         self._files = files
+        self._numbers = numbers
         self._namespace = namespace
         self._where = where(namespace)
         self._sequence = 0
@@ -87,6 +91,8 @@ class Session:
                     results.append(self._set_sysctl(operation))
                 case SetOffloads() as operation:
                     results.append(self._set_offloads(operation))
+                case Follow() as operation:
+                    results.append(self._follow(operation))
                 case _:
                     results.extend(self._apply_piece(piece))
         return results
@@ -157,6 +163,14 @@ class Session:
             return self._error(error.errno or errno.EIO, operation)
         return None
 
+    def _follow(self, operation: Follow) -> KernelError | None:
+        try:
+            with self._files.opened(self._namespace) as descriptor:
+                self._numbers.follow(descriptor, self._namespace)
+        except OSError as error:
+            return self._error(error.errno or errno.EIO, operation)
+        return None
+
     # Listings
 
     def links(self) -> list[Link]:
@@ -185,6 +199,18 @@ class Session:
             except OSError as error:
                 values.append(KernelError(error.errno or errno.EIO, f"read sysctl {name}", self._where))
         return values
+
+    def link_sysctls(self, link: str) -> Mapping[str, str]:
+        """Read the sysctls of a link that differ from the namespace's default."""
+        found: dict[str, str] = {}
+        for family in ("net/ipv4/conf", "net/ipv6/conf"):
+            own, default = _sysctls(f"{family}/{link}"), _sysctls(f"{family}/default")
+            found |= {
+                f"{family}/{link}/{name}": value.decode(errors="replace")
+                for name, value in own.items()
+                if name not in _FOLLOW_THE_LINK and value != default.get(name, value)
+            }
+        return found
 
     def offloads(self, link: str) -> Mapping[Offload, bool]:
         """Read the offloads of a link."""
@@ -280,6 +306,20 @@ def _answer(code: int, flags: int, message: bytes) -> Answer:
     return number, detail
 
 
+def _sysctls(folder: str) -> dict[str, bytes]:
+    """Read all sysctls of a folder that can be read; none where IPv6 is not there, or the link."""
+    values: dict[str, bytes] = {}
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/sys/{folder}"):
+            with suppress(OSError):
+                descriptor = os.open(f"/proc/sys/{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    values[name] = os.read(descriptor, 1 << 12).strip()
+                finally:
+                    os.close(descriptor)
+    return values
+
+
 def _sysctl_file(name: str) -> str:
     path = sysctl_path(name)
     if path is None:
@@ -315,7 +355,7 @@ def _pieces(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
     piece: list[Operation] = []
     touched: set[str] = set()
     for operation in operations:
-        alone = isinstance(operation, SetSysctl | SetOffloads)
+        alone = isinstance(operation, SetSysctl | SetOffloads | Follow)
         if piece and (alone or _link_of(operation) in touched or len(piece) == _PIECE):
             yield piece
             piece, touched = [], set()

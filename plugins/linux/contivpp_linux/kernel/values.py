@@ -27,6 +27,8 @@ __all__ = [
     "TABLE_LOCAL",
     "TABLE_MAIN",
     "Address",
+    "FollowedEvent",
+    "FollowedLink",
     "Link",
     "LinkChanged",
     "LinkEvent",
@@ -37,6 +39,7 @@ __all__ = [
     "NetworkNamespace",
     "Offload",
     "Route",
+    "RouteGone",
     "RouteType",
     "Scope",
 ]
@@ -106,6 +109,8 @@ class Link:
     up: bool = False
     carrier: bool = False
     alias: str = ""
+    promiscuous: bool = False
+    all_multicast: bool = False
     peer_index: int | None = None
     peer_namespace: int | None = None
 
@@ -180,3 +185,28 @@ class LinkEventsLost:
 
 
 LinkEvent = LinkChanged | LinkGone | LinkEventsLost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedLink:
+    """A link of a followed namespace appeared, changed or went (`gone`)."""
+
+    namespace: NetworkNamespace
+    index: int
+    name: str
+    mac: str
+    mtu: int
+    up: bool
+    promiscuous: bool
+    all_multicast: bool
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RouteGone:
+    """Somebody deleted an IPv4 route of ours in a followed namespace."""
+
+    namespace: NetworkNamespace
+
+
+FollowedEvent = FollowedLink | RouteGone | LinkEventsLost

@@ -57,7 +57,7 @@ class TapDescriptor(InterfaceDescriptor[Tap]):
         return (
             (wanted.name, wanted.host_name, wanted.namespace) == (found.name, found.host_name, found.namespace)
             and wanted.mac in ("", found.mac)
-            and wanted.host_mac in ("", found.host_mac)
+            and (wanted.initial_mac or wanted.host_mac in ("", found.host_mac))
             and wanted.host_mtu in (0, found.host_mtu)
             and wanted.instance in (None, found.instance)
         )

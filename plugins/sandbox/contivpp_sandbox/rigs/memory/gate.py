@@ -23,6 +23,7 @@ from contivpp_linux.kernel.operations import Operation
 from contivpp_linux.kernel.protocol import Kernel
 from contivpp_linux.kernel.values import (
     Address,
+    FollowedEvent,
     Link,
     LinkEvent,
     Namespace,
@@ -71,6 +72,10 @@ class KernelGate:
         """Return each sysctl's value."""
         return await self._open().read_sysctls(namespace, names)
 
+    async def link_sysctls(self, namespace: Namespace, link: str) -> Mapping[str, str]:
+        """Return the sysctls of a link that have another value than new links get there, by path."""
+        return await self._open().link_sysctls(namespace, link)
+
     async def offloads(self, namespace: Namespace, link: str) -> Mapping[Offload, bool]:
         """Return which offloads of a link are on."""
         return await self._open().offloads(namespace, link)
@@ -84,6 +89,12 @@ class KernelGate:
     def watch_network(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back when links, addresses or routes of the host may have changed."""
         stop = self._open().watch_network(callback)
+        self._stops.append(stop)
+        return stop
+
+    def watch_followed(self, callback: Callable[[FollowedEvent], None]) -> Callable[[], None]:
+        """Call back for changes in the namespaces that are followed."""
+        stop = self._open().watch_followed(callback)
         self._stops.append(stop)
         return stop
 

@@ -292,9 +292,9 @@ def _text(item: Item | None, fields: list[str] | None = None) -> str:
 
 
 def _value(value: object) -> str:
-    if isinstance(value, msgspec.Struct):
+    if isinstance(value, msgspec.Struct) and type(value).__str__ is object.__str__:
         shown = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        return "(" + " ".join(f"{name}={_value(each)}" for name, each in shown if each not in (None, "", ())) + ")"
+        return "(" + " ".join(f"{name}={_value(each)}" for name, each in shown if each not in (None, "", (), 0)) + ")"
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return "[" + ", ".join(map(_value, value)) + "]"
     return str(value)

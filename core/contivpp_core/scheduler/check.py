@@ -20,7 +20,7 @@ import msgspec
 from contivpp_core.clock import gently
 from contivpp_core.items import AnyDescriptor, Found, Item
 from contivpp_core.scheduler.graph import ItemState, Node
-from contivpp_core.scheduler.resync import Resync, dangling_of
+from contivpp_core.scheduler.resync import Resync
 
 if TYPE_CHECKING:
     from contivpp_core.scheduler.scheduler import Scheduler
@@ -66,7 +66,7 @@ class _Dump:
 
     def __init__(self) -> None:
         self.there: dict[str, Found] = {}  # whatever can be expressed as an item
-        self.dangling: set[str] = set()
+        self.dangling: set[str] = set()  # whatever they stood on is missed by the check of its own kind
         self.foreign: set[str] = set()
 
     def ours(self, key: str) -> Found | None:
@@ -145,10 +145,11 @@ class Checks:
         found = await self._resync.read(descriptor)
         report.dump_seconds = max(report.dump_seconds, loop.time() - begin)
         dump = _Dump()
-        dump.dangling = dangling_of(found)  # whatever they stood on is missed by the check of its own kind
         async for each in gently(found):
             if each.item is not None:
                 dump.there[each.key] = each
+            elif each.ours:
+                dump.dangling.add(each.key)
             if not each.ours:
                 dump.foreign.add(each.key)
         report.foreign = len(dump.foreign)

@@ -24,7 +24,7 @@ from contivpp_core.scheduler.graph import Node
 if TYPE_CHECKING:
     from contivpp_core.scheduler.scheduler import Scheduler
 
-__all__ = ["Resync", "dangling_of"]
+__all__ = ["Resync"]
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ class Resync:
     def _settle_unknown(self, descriptor: AnyDescriptor, found: list[Found], begin: int) -> bool:
         """Settle what no operation touched since the dump began; tell whether that is all."""
         there = {each.key: each for each in found if each.item is not None}
-        dangling = dangling_of(found)
+        dangling = _dangling(found)
         unknown = [n for n in self._graph.of_kind(descriptor.kind) if n.unknown and not n.running]
         settled = [node for node in unknown if node.touched <= begin]
         inside = {key for node in settled for key in self._graph.bound(node)}  # they may have vanished, too
@@ -236,7 +236,7 @@ class Resync:
         return known
 
 
-def dangling_of(found: list[Found]) -> set[str]:
+def _dangling(found: list[Found]) -> set[str]:
     """Return the keys of objects of ours that stand on nothing."""
     return {each.key for each in found if each.item is None and each.ours}
 

@@ -271,8 +271,6 @@ def words(difference: Difference) -> str:
         return "was gone" if wanted is None else f"was gone, wanted: {_text(wanted)}"
     if wanted is None:
         return f"was there, and nobody wants it: {_text(found)}"
-    if difference.believed is None and found == wanted:
-        return f"was there, though not made: {_text(found)}"
     fields = [name for name in wanted.__struct_fields__ if getattr(wanted, name) != getattr(found, name, None)]
     if not fields:
         return f"was made anew by somebody: {_text(found)}"

@@ -212,9 +212,10 @@ class Checks:
             node, found = self._graph.nodes.get(key), dump.there.get(key)
             if key in self._touched or (node is not None and self._busy(node)) or (node is None and found is None):
                 continue
-            drifted.append(key)
-            if len(told) < TOLD_DIFFERENCES:
-                told.append(_difference(key, node, found))
+            if not _expected(descriptor, node, found):
+                drifted.append(key)
+                if len(told) < TOLD_DIFFERENCES:
+                    told.append(_difference(key, node, found))
             if node is not None:
                 concerned |= dict.fromkeys(self._around(node))
             if found is not None:
@@ -236,6 +237,13 @@ class Checks:
 
 def _seen(found: Found | None) -> Any:
     return None if found is None else (found.item, found.handle, found.ours)
+
+
+def _expected(descriptor: AnyDescriptor, node: Node | None, found: Found | None) -> bool:
+    """Tell whether an object that was to be made is there already, as it is wanted: that is nobody's change."""
+    if node is None or node.actual is not None or node.desired is None or found is None or not found.ours:
+        return False
+    return descriptor.equal(node.desired, found.item)
 
 
 def _difference(key: str, node: Node | None, found: Found | None) -> Difference:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes objects that the whole agent reads: pods, namespaces, nodes.
+"""Kubernetes objects that the whole agent reads: pods, namespaces, nodes, services and their endpoints.
 
 A record holds only the fields that something renders, so that the many changes of an object that concern nobody
 are no change. Objects are decoded straight from the API's JSON into these fields; whatever else an object holds is
@@ -15,17 +15,33 @@ from typing import Any, TypeVar
 import msgspec
 
 from contivpp_core.errors import ContivError
+from contivpp_core.kubernetes_services import (
+    ENDPOINT_SLICE,
+    SERVICE,
+    SHAPES,
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    Service,
+    ServicePort,
+)
+from contivpp_core.kubernetes_shapes import ANNOTATION_PREFIX, Meta, Pairs, Shape, missing, pairs
 from contivpp_core.records import AnyTable, Record, Table
 
 __all__ = [
     "ANNOTATION_PREFIX",
+    "ENDPOINT_SLICE",
     "KINDS",
     "NAMESPACE",
     "NODE",
     "NODE_SETTINGS",
     "POD",
+    "SERVICE",
     "TABLES",
     "ContainerPort",
+    "Endpoint",
+    "EndpointPort",
+    "EndpointSlice",
     "InterfaceSettings",
     "MalformedObject",
     "Namespace",
@@ -33,13 +49,10 @@ __all__ = [
     "NodeAddress",
     "NodeSettings",
     "Pod",
+    "Service",
+    "ServicePort",
     "decode",
 ]
-
-ANNOTATION_PREFIX = "contivpp.io/"
-"""Only annotations that begin so are kept."""
-
-Pairs = tuple[tuple[str, str], ...]
 
 
 class MalformedObject(ContivError):
@@ -145,103 +158,86 @@ NODE: Table[Node] = Table(
     labels=_label_map,
 )
 NODE_SETTINGS: Table[NodeSettings] = Table("NodeSettings", NodeSettings, lambda settings: settings.name)
-TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE, NODE_SETTINGS)
+TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE, NODE_SETTINGS, SERVICE, ENDPOINT_SLICE)
 """Every agent has these tables."""
 
 
-# --- the API's shapes, as far as they are read. Go encodes empty lists and maps as null: both mean empty.
+# --- the API's shapes
 
 
-class _Shape(msgspec.Struct, rename="camel"):
-    pass
-
-
-class _Meta(_Shape):
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    deletion_timestamp: str | None = None
-
-
-class _Port(_Shape):
+class _Port(Shape):
     container_port: int
     name: str | None = None
     protocol: str | None = None
 
 
-class _Container(_Shape):
+class _Container(Shape):
     ports: list[_Port] | None = None
     restart_policy: str | None = None
 
 
-class _PodSpec(_Shape):
+class _PodSpec(Shape):
     node_name: str | None = None
     host_network: bool | None = None
     containers: list[_Container] | None = None
     init_containers: list[_Container] | None = None
 
 
-class _PodIP(_Shape):
+class _PodIP(Shape):
     ip: str = ""
 
 
-class _Condition(_Shape):
+class _Condition(Shape):
     type: str
     status: str
 
 
-class _PodStatus(_Shape):
+class _PodStatus(Shape):
     phase: str | None = None
     pod_ip: str | None = msgspec.field(default=None, name="podIP")
     pod_ips: list[_PodIP] | None = msgspec.field(default=None, name="podIPs")
     conditions: list[_Condition] | None = None
 
 
-class _PodObject(_Shape):
-    metadata: _Meta
+class _PodObject(Shape):
+    metadata: Meta
     spec: _PodSpec | None = None
     status: _PodStatus | None = None
 
 
-class _NamespaceObject(_Shape):
-    metadata: _Meta
+class _NamespaceObject(Shape):
+    metadata: Meta
 
 
-class _NodeStatus(_Shape):
+class _NodeStatus(Shape):
     addresses: list[NodeAddress] | None = None
 
 
-class _NodeObject(_Shape):
-    metadata: _Meta
+class _NodeObject(Shape):
+    metadata: Meta
     status: _NodeStatus | None = None
 
 
-class _Interface(_Shape):
+class _Interface(Shape):
     interface_name: str | None = None
     ip: str | None = None
 
 
-class _NodeConfigSpec(_Shape):
+class _NodeConfigSpec(Shape):
     main_vpp_interface: _Interface | None = msgspec.field(default=None, name="mainVPPInterface")
     other_vpp_interfaces: list[_Interface] | None = msgspec.field(default=None, name="otherVPPInterfaces")
     gateway: str | None = None
 
 
-class _NodeConfigObject(_Shape):
-    metadata: _Meta
+class _NodeConfigObject(Shape):
+    metadata: Meta
     spec: _NodeConfigSpec | None = None
-
-
-def _pairs(values: Mapping[str, str] | None, prefix: str = "") -> Pairs:
-    return tuple(sorted((key, value) for key, value in (values or {}).items() if key.startswith(prefix)))
 
 
 def _pod(found: _PodObject) -> Pod:
     spec, status = found.spec or _PodSpec(), found.status or _PodStatus()
     if not found.metadata.namespace:
-        raise msgspec.ValidationError("Object missing required field `namespace` - at `$.metadata`")
+        raise missing("namespace", "$.metadata")
     # An init container that restarts always is a sidecar: it serves next to the others.
     sidecars = [container for container in spec.init_containers or () if container.restart_policy == "Always"]
     addresses = [entry.ip for entry in status.pod_ips or () if entry.ip] or (
@@ -251,8 +247,8 @@ def _pod(found: _PodObject) -> Pod:
         namespace=found.metadata.namespace,
         name=found.metadata.name,
         uid=found.metadata.uid,
-        labels=_pairs(found.metadata.labels),
-        annotations=_pairs(found.metadata.annotations, ANNOTATION_PREFIX),
+        labels=pairs(found.metadata.labels),
+        annotations=pairs(found.metadata.annotations, ANNOTATION_PREFIX),
         node=spec.node_name or "",
         host_network=bool(spec.host_network),
         phase=status.phase or "",
@@ -268,14 +264,14 @@ def _pod(found: _PodObject) -> Pod:
 
 
 def _namespace(found: _NamespaceObject) -> Namespace:
-    return Namespace(name=found.metadata.name, labels=_pairs(found.metadata.labels))
+    return Namespace(name=found.metadata.name, labels=pairs(found.metadata.labels))
 
 
 def _node(found: _NodeObject) -> Node:
     addresses = (found.status or _NodeStatus()).addresses or ()
     return Node(
         name=found.metadata.name,
-        labels=_pairs(found.metadata.labels),
+        labels=pairs(found.metadata.labels),
         addresses=tuple(dict.fromkeys(addresses)),
     )
 
@@ -312,11 +308,21 @@ _KINDS: Mapping[type[Record], tuple[type[Any], Callable[[Any], Record]]] = {
     Namespace: (_NamespaceObject, _namespace),
     Node: (_NodeObject, _node),
     NodeSettings: (_NodeConfigObject, _node_settings),
+    **SHAPES,
 }
-KINDS: Mapping[str, AnyTable] = {"Pod": POD, "Namespace": NAMESPACE, "Node": NODE, "NodeConfig": NODE_SETTINGS}
+KINDS: Mapping[str, AnyTable] = {
+    "Pod": POD,
+    "Namespace": NAMESPACE,
+    "Node": NODE,
+    "NodeConfig": NODE_SETTINGS,
+    "Service": SERVICE,
+    "EndpointSlice": ENDPOINT_SLICE,
+}
 """The API's kinds that are read, and the tables that hold them."""
 
-R = TypeVar("R", Pod, Namespace, Node, NodeSettings)
+_DECODERS = {kind: msgspec.json.Decoder(shape) for kind, (shape, _) in _KINDS.items()}
+
+R = TypeVar("R", bound=Record)
 
 
 def decode(kind: type[R], found: bytes | Mapping[str, Any]) -> R:
@@ -324,7 +330,7 @@ def decode(kind: type[R], found: bytes | Mapping[str, Any]) -> R:
     shape, make = _KINDS[kind]
     try:
         if isinstance(found, bytes):
-            return make(msgspec.json.decode(found, type=shape))  # type: ignore[return-value]
+            return make(_DECODERS[kind].decode(found))  # type: ignore[return-value]
         return make(msgspec.convert(found, shape))  # type: ignore[return-value]
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedObject(f"{kind.__name__} {_name(found)}: {error}") from error

@@ -16,6 +16,9 @@ from contivpp_core.records import Record
 
 __all__ = ["NAMESPACED", "ObjectError", "kind_of", "record_of"]
 
+SERVED = {name: table for name, table in KINDS.items() if name not in ("Service", "EndpointSlice")}
+"""The kinds that something here makes use of."""
+
 NAMESPACED = ("Pod",)
 """The kinds whose objects are in namespaces."""
 
@@ -28,11 +31,11 @@ def kind_of(name: object) -> str:
     """Return the name of a kind that is served, or raise ObjectError."""
     if not isinstance(name, str) or not name:
         raise ObjectError("an object must say its kind")
-    if name not in KINDS:
-        raise ObjectError(f"objects of kind {name} are not served yet: known are {', '.join(KINDS)}")
+    if name not in SERVED:
+        raise ObjectError(f"objects of kind {name} are not served yet: known are {', '.join(SERVED)}")
     return name
 
 
 def record_of(found: Mapping[str, Any]) -> Record:
     """Return the record for an object; raise ObjectError or MalformedObject."""
-    return decode(KINDS[kind_of(found.get("kind"))].record, found)  # type: ignore[no-any-return]
+    return decode(SERVED[kind_of(found.get("kind"))].record, found)  # type: ignore[no-any-return]

@@ -30,6 +30,10 @@ __all__ = ["Engine"]
 log = logging.getLogger(__name__)
 
 
+_NOBODY: frozenset[Any] = frozenset()
+"""No readers: the renderings of ten thousand records have none, and need no set of their own for that."""
+
+
 class _Node:
     """Something that is computed: a read (leaf), a memoised call, or the rendering of one record."""
 
@@ -44,7 +48,7 @@ class _Node:
         self.doubt = True
         self.running = False
         self.reads: tuple[_Node, ...] = ()
-        self.readers: set[_Node] = set()
+        self.readers: set[_Node] | frozenset[_Node] = _NOBODY
 
 
 class _RecordingView:
@@ -99,6 +103,9 @@ class _RecordingView:
         return self._read(("call", function, arguments, self._allowed))
 
 
+_NOTHING: tuple[dict[str, Item], dict[tuple[str, str], Record]] = ({}, {})
+
+
 class Engine:
     """Keeps the output of all renderers up to date with the state."""
 
@@ -111,6 +118,17 @@ class Engine:
             self.renderers[renderer.name] = renderer
         self._layers = self._order()
         self._nodes: dict[tuple[Any, ...], _Node] = {}
+        self._evaluators: dict[str, Callable[[_Node], Any]] = {
+            "get": self._get,
+            "where": self._where,
+            "select": self._select,
+            "ready": self._ready,
+            "call": self._call,
+        }
+        self._allowed = {name: each.reads | {each.table} for name, each in self.renderers.items()}
+        self._derives = {
+            name: tuple(state.table(table).table for table in each.derives) for name, each in self.renderers.items()
+        }
         self._selects: dict[str, dict[tuple[str, str] | None, set[_Node]]] = defaultdict(lambda: defaultdict(set))
         self._todo: dict[str, dict[str, None]] = {name: {} for name in self.renderers}
         self._renders: dict[Owner, _Node] = {}
@@ -188,7 +206,7 @@ class Engine:
         """Return the node of a read, making it if it is new."""
         node = self._nodes.get(identity)
         if node is None:
-            node = self._nodes[identity] = _Node(identity, getattr(self, f"_{identity[0]}"))
+            node = self._nodes[identity] = _Node(identity, self._evaluators[identity[0]])
             if identity[0] == "select":
                 for pair in identity[3].pairs() or (None,):
                     self._selects[identity[1]][pair].add(node)
@@ -229,10 +247,14 @@ class Engine:
     def _link(self, node: _Node, reads: Iterable[_Node]) -> None:
         new = tuple(reads)
         for read in new:
-            read.readers.add(node)
-        gone = set(node.reads).difference(new)
+            if isinstance(read.readers, set):
+                read.readers.add(node)
+            else:
+                read.readers = {node}
+        gone = set(node.reads).difference(new) if node.reads and node.reads != new else ()
         node.reads = new
         for read in gone:
+            assert isinstance(read.readers, set)
             read.readers.discard(node)
             self._drop_unread(read)
 
@@ -367,17 +389,18 @@ class Engine:
     def _rerender(self, node: _Node) -> Any:
         _, name, key = node.identity
         renderer = self.renderers[name]
-        view = _RecordingView(self, renderer.reads | {renderer.table}, name)
+        view = _RecordingView(self, self._allowed[name], name)
         items: dict[str, Item] = {}
         records: dict[tuple[str, str], Record] = {}
-        derived = [self.state.table(table).table for table in renderer.derives]
+        derived = self._derives[name]
         view.get(renderer.table, key)  # the record itself is always read
         try:
             for output in renderer.render(view, key):
                 if isinstance(output, Item):
                     if output.kind not in renderer.produces:
                         raise RendererError(f"renderer {name} makes {output.kind}: add it to its 'produces'")
-                    if items.setdefault(output.key, output) != output:
+                    known = items.setdefault(output.key, output)
+                    if known is not output and known != output:
                         raise RendererError(f"renderer {name} gives {output.key} two values for record {key}")
                 else:
                     table = next((table for table in derived if type(output) is table.record), None)
@@ -390,14 +413,14 @@ class Engine:
         return items, records
 
     def _replace(self, owner: Owner, items: dict[str, Item], records: dict[tuple[str, str], Record]) -> None:
-        old_items, old_records = self._output.get(owner, ({}, {}))
+        old_items, old_records = self._output.get(owner, _NOTHING)
         if items or records:
             self._output[owner] = (items, records)
         else:
             self._output.pop(owner, None)
-        for key in old_items.keys() | items.keys():
+        for key in old_items.keys() | items.keys() if old_items else items:
             old, new = old_items.get(key), items.get(key)
-            if old == new:
+            if old is new or old == new:
                 continue
             owners = self.owners.setdefault(key, {})
             if new is None:
@@ -407,9 +430,10 @@ class Engine:
             else:
                 owners[owner] = new
             self._changed_keys.add(key)
-        changed = {key for key in old_records.keys() | records.keys() if old_records.get(key) != records.get(key)}
-        if changed:
-            self._derive(owner, records, changed)
+        if old_records or records:
+            keys = old_records.keys() | records.keys()
+            if changed := {key for key in keys if old_records.get(key) != records.get(key)}:
+                self._derive(owner, records, changed)
 
     def _derive(self, owner: Owner, records: dict[tuple[str, str], Record], changed: set[tuple[str, str]]) -> None:
         """Write derived records; where several owners derive one key, the smallest owner's is in force."""

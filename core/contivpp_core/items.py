@@ -12,7 +12,7 @@ Descriptors send nothing on their own account and keep no state about items.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -31,8 +31,11 @@ __all__ = [
 ]
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all items. Fields are hashable; handles that a dataplane picks are never among them."""
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all items. Fields are hashable; handles that a dataplane picks are never among them.
+
+    So an item cannot be part of a cycle, and the garbage collector need not look at it.
+    """
 
     kind: ClassVar[str]
     """The kind's name, `<domain>/<noun>`, for example `vpp/route`; every key of the kind begins with it and `/`."""
@@ -53,7 +56,7 @@ class Owner(NamedTuple):
         return f"{self.renderer}:{self.record}"
 
 
-class Dependency(msgspec.Struct, frozen=True):
+class Dependency(msgspec.Struct, frozen=True, gc=False):
     """What must be applied before an item can be.
 
     `keys`: one of these item keys (or keys that an item provides) must be applied. With `value`, the applied item must
@@ -198,6 +201,14 @@ class Descriptor(Generic[I]):
     async def create(self, item: I, handles: Mapping[str, Any]) -> Any:
         """Make the object and return its handle."""
         raise NotImplementedError
+
+    def begin_create(self, item: I, handles: Mapping[str, Any], ended: Callable[[Any, Exception | None], None]) -> bool:
+        """Do what `create` does without waiting, if it is one message and can be sent now; tell whether that was done.
+
+        Then `ended(handle, error)` is called once, not before this returns. It is a short way for kinds of which there
+        are thousands; a descriptor without it is correct, too.
+        """
+        return False
 
     async def update(self, old: I, new: I, handle: Any, handles: Mapping[str, Any]) -> Any:
         """Change the object in place and return its handle."""

@@ -18,8 +18,11 @@ import msgspec
 __all__ = ["Record", "Table"]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all records. Fields must be hashable values: strings, numbers, tuples, frozen structs."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of all records. Fields must be hashable values: strings, numbers, tuples, frozen structs.
+
+    So a record cannot be part of a cycle, and the garbage collector need not look at it.
+    """
 
 
 R = TypeVar("R", bound=Record)

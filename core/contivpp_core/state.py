@@ -52,6 +52,9 @@ class Change(NamedTuple):
     new: Any
 
 
+_NO_LABELS: Mapping[str, str] = {}
+
+
 class Rows:
     """The rows of one table, with its indexes."""
 
@@ -82,7 +85,8 @@ class Rows:
 
     def where(self, index: str, value: str) -> tuple[Any, ...]:
         """Return the records with `value` under the index, in the order of their keys."""
-        return tuple(self._rows[key] for key in sorted(self._indexes[index].get(value, ())))
+        keys = self._indexes[index].get(value, ())
+        return tuple([self._rows[key] for key in (sorted(keys) if len(keys) > 1 else keys)])
 
     def select(self, namespaces: tuple[str, ...] | None, selector: LabelSelector) -> list[tuple[str, Any]]:
         """Return (key, record) of the selected records, sorted by key."""
@@ -101,7 +105,7 @@ class Rows:
 
     def labels(self, record: Any) -> Mapping[str, str]:
         """Return the record's labels; empty for a table without labels."""
-        return self.table.labels(record) if self.table.labels else {}
+        return self.table.labels(record) if self.table.labels else _NO_LABELS
 
     def put(self, key: str, record: Any) -> Any:
         """Store a record and return the one before."""
@@ -112,8 +116,9 @@ class Rows:
         for name, values in self.table.indexes.items():
             for value in values(record):
                 self._indexes[name][value].add(key)
-        for pair in self.labels(record).items():
-            self._labels[pair].add(key)
+        if self.table.labels:
+            for pair in self.table.labels(record).items():
+                self._labels[pair].add(key)
         return old
 
     def remove(self, key: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from contivpp_core.clock import run_simulated
@@ -26,7 +26,7 @@ __all__ = ["IO", "PURE", "Rehearsal"]
 DECLARED = ("kind", "item", "domain", "merged", "space", "found_only", "dumps_after")
 PURE = ("dependencies", "provides", "gate", "merge", "equal", "recreates")
 """The methods of a descriptor that are handed on."""
-IO = ("create", "update", "delete", "dump", "classify", "fingerprint")
+IO = ("create", "update", "delete", "dump", "classify", "fingerprint", "begin_create")
 """Those that are replaced."""
 ANSWER_SECONDS = 0.001
 MOST_OPERATIONS = 20
@@ -58,6 +58,11 @@ class _Rehearsing(Descriptor[Any]):
 
     async def dump(self, known: Known) -> list[Found]:
         return self._rehearsal.found(self)
+
+    def begin_create(
+        self, item: Item, handles: Mapping[str, Any], ended: Callable[[Any, Exception | None], None]
+    ) -> bool:
+        return False
 
     async def fingerprint(self) -> Hashable:
         return None

@@ -13,11 +13,11 @@ results; when it ends, the key is decided anew. Building waits for what the want
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contivpp_core.items import Dependency
+from contivpp_core.items import Dependency, Item
 from contivpp_core.scheduler.graph import Graph, ItemState, Node
 
 __all__ = ["Create", "Decider", "Decision", "Nothing", "ReadBack", "Remove", "Update", "Wait"]
@@ -58,7 +58,13 @@ class Wait:
     first: tuple[str, ...] = ()
 
 
+Standing = Sequence[tuple[Node, Dependency]]
+"""What an object stands on."""
+
 Decision = Nothing | Create | Update | Remove | ReadBack | Wait
+
+
+_NOTHING, _CREATE, _READ_BACK = Nothing(), Create(), ReadBack()
 
 
 class Decider:
@@ -82,19 +88,20 @@ class Decider:
         if reason := self._down(node.descriptor.domain):
             return Wait(ItemState.PENDING if node.actual is None else ItemState.UNKNOWN, reason)
         if node.unknown:
-            return ReadBack()
+            return _READ_BACK
         if node.actual is None:
-            return self._build(node) if node.desired is not None else Nothing()
-        down = self._pulled_down(node)
-        if down is None and (blocking := self._doomed_bound(node)):
+            return self._build(node) if node.desired is not None else _NOTHING
+        standing = self.graph.standing_on(node)
+        down = self._pulled_down(node, standing)
+        if down is None and (blocking := self._doomed_bound(standing)):
             return Wait(ItemState.PENDING, f"goes down with {blocking}", (blocking,), (blocking,))
         if node.desired is None or self._stale(node):
             return self._remove(node)
-        same = node.descriptor.equal(node.desired, node.actual.item)
+        same = _equal(node, node.desired, node.actual.item)
         if down and self._stays_on(node, down):
             return self._remove(node)
         if same:
-            return Nothing()
+            return _NOTHING
         if reason := self._hold(node):
             return Wait(ItemState.HELD, reason)
         if node.descriptor.recreates(node.actual.item, node.desired):
@@ -109,20 +116,22 @@ class Decider:
         if missing := self._missing(node):
             return self._pending(missing)
         # What still stands on a former object of this key would find itself on the new one, by its handle.
-        if leftovers := tuple(self.graph.leftovers(node)):
+        if leftovers := self.graph.leftovers(node):
             return Wait(ItemState.PENDING, f"waits for {leftovers[0]} to be taken down", leftovers, leftovers)
         # A handle that is free is used again at once, by an object of another key, too.
         if node.descriptor.space and (dangling := self._dangling(node.descriptor.domain)):
             return Wait(ItemState.PENDING, f"waits for {dangling[0]}, which dangles", dangling, dangling)
-        return Create()
+        return _CREATE
 
     def _dangling(self, domain: str) -> tuple[str, ...]:
+        if not self.graph.dangling:
+            return ()
         nodes = (self.graph.nodes[key] for key in sorted(self.graph.dangling))
         return tuple(node.key for node in nodes if node.descriptor.domain == domain and self._stale(node))
 
     def _missing(self, node: Node) -> list[Dependency]:
         assert node.desired is not None
-        return [d for d in node.descriptor.dependencies(node.desired) if not self._satisfied(d)]
+        return [need for need in node.dependencies(node.desired) if not self._satisfied(need)]
 
     def _pending(self, missing: list[Dependency]) -> Wait:
         wakes: list[Any] = []
@@ -135,7 +144,10 @@ class Decider:
     def _satisfied(self, dependency: Dependency) -> bool:
         if dependency.fact is not None:
             return self._fact(*dependency.fact)
-        return any(self._stands(key, dependency) for key in dependency.keys)
+        for key in dependency.keys:
+            if self._stands(key, dependency):
+                return True
+        return False
 
     def _stands(self, key: str, dependency: Dependency) -> bool:
         provider = self.graph.provider(key)
@@ -152,14 +164,14 @@ class Decider:
     def _as_wanted(self, node: Node) -> bool:
         """Tell whether an object is as it is to be; one that nobody wants says nothing of how."""
         assert node.actual is not None
-        return node.desired is None or node.descriptor.equal(node.desired, node.actual.item)
+        return node.desired is None or _equal(node, node.desired, node.actual.item)
 
     # --- changing
 
     def _change(self, node: Node) -> Decision:
         if missing := self._missing(node):
             # Two objects that are made again, whose dependants change places, would wait for each other for ever.
-            if self._pulled_down(node) and any(map(self._leaves, missing)):
+            if self._pulled_down(node, self.graph.standing_on(node)) and any(map(self._leaves, missing)):
                 return self._remove(node)
             return self._pending(missing)
         blockers = [
@@ -183,12 +195,22 @@ class Decider:
         """Tell whether the object at a node is to be taken down (for good, or to be made again)."""
         if node.actual is None:
             return False
+        known = self.graph.leaving.get(node.key)
+        if known is None:
+            known = self.graph.leaving[node.key] = self._leaving(node)
+        return known
+
+    def _leaving(self, node: Node) -> bool:
+        assert node.actual is not None
         if node.desired is None:
             return not self._hold(node)
-        if self._stale(node) or self._pulled_down(node) or self._doomed_bound(node):
+        if self._stale(node):
+            return True
+        standing = self.graph.standing_on(node)
+        if self._pulled_down(node, standing) or self._doomed_bound(standing):
             return True
         return (
-            not node.descriptor.equal(node.desired, node.actual.item)
+            not _equal(node, node.desired, node.actual.item)
             and node.descriptor.recreates(node.actual.item, node.desired)
             and not self._hold(node)
         )
@@ -206,9 +228,9 @@ class Decider:
         """Tell whether the value that a dependant relies on is about to change."""
         return dependency.value is not None and node.desired is not None and node.desired != dependency.value
 
-    def _pulled_down(self, node: Node) -> Node | None:
+    def _pulled_down(self, node: Node, standing: Standing) -> Node | None:
         """Return an object that this one stands on (or guards) and that cannot go before it does."""
-        for provider, dependency in self.graph.standing_on(node):
+        for provider, dependency in standing:
             if not _vanishes(provider, dependency) and self.leaving(provider):
                 return provider
             if self._changing(provider, dependency):
@@ -218,9 +240,9 @@ class Decider:
                 return guarded
         return None
 
-    def _doomed_bound(self, node: Node) -> str | None:
-        """Return the key of a leaving object that this one vanishes with."""
-        for provider, dependency in self.graph.standing_on(node):
+    def _doomed_bound(self, standing: Standing) -> str | None:
+        """Return the key of a leaving object that one vanishes with that stands so."""
+        for provider, dependency in standing:
             if _vanishes(provider, dependency) and self.leaving(provider):
                 return provider.key
         return None
@@ -232,7 +254,7 @@ class Decider:
         provided = set(provider.actual.provides)
         if any(guarded is provider for guarded in self.graph.guarded(node.key)):
             return True
-        return any(provided.intersection(d.keys) for d in node.descriptor.dependencies(node.desired))
+        return any(provided.intersection(need.keys) for need in node.dependencies(node.desired))
 
     def _remove(self, node: Node) -> Decision:
         if node.desired is None and (reason := self._hold(node)):
@@ -260,6 +282,11 @@ class Decider:
         # What lives inside may be busy with a message of its own: wait for its answer.
         blockers.update(key for key in bound if self.graph.nodes[key].running)
         return blockers
+
+
+def _equal(node: Node, wanted: Item, found: Item) -> bool:
+    """Tell whether an object is as wanted."""
+    return wanted is found or node.descriptor.equal(wanted, found)
 
 
 def _vanishes(provider: Node, dependency: Dependency) -> bool:

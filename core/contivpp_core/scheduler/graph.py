@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from contivpp_core.items import AnyDescriptor, Dependency, Item, Owner
@@ -36,12 +36,19 @@ class Actual:
 
     __slots__ = ("dependencies", "handle", "handles", "item", "provides", "shadowed")
 
-    def __init__(self, item: Item, handle: Any, handles: dict[str, Any], descriptor: AnyDescriptor) -> None:
+    def __init__(
+        self,
+        node: Node,
+        item: Item,
+        handle: Any,
+        handles: dict[str, Any],
+        dependencies: tuple[Dependency, ...],
+    ) -> None:
         self.item = item
         self.handle = handle
         self.handles = handles
-        self.dependencies: tuple[Dependency, ...] = tuple(descriptor.dependencies(item))
-        self.provides: tuple[str, ...] = (item.key, *descriptor.provides(item))
+        self.dependencies = dependencies
+        self.provides: tuple[str, ...] = (node.key, *node.descriptor.provides(item))
         self.shadowed = False
 
 
@@ -59,6 +66,8 @@ class Node:
         "foreign",
         "former",
         "key",
+        "needed_by",
+        "needs",
         "owners",
         "reason",
         "refused",
@@ -76,6 +85,8 @@ class Node:
         self.descriptor = descriptor
         self.owners: Mapping[Owner, Item] = {}
         self.desired: Item | None = None
+        self.needs: tuple[Dependency, ...] = ()  # what an item depends on, the last one that was asked for
+        self.needed_by: Item | None = None  # that item
         self.former: Item | None = None  # what was wanted last, or may be there from an earlier life
         self.conflicts: tuple[Owner, ...] = ()  # owners whose value is not the one in force
         self.actual: Actual | None = None
@@ -93,6 +104,13 @@ class Node:
         self.urgent = False  # a request waits for it
         self.waits: tuple[Any, ...] = ()  # what wakes a pending node
 
+    def dependencies(self, item: Item) -> tuple[Dependency, ...]:
+        """Return what an item of this key depends on."""
+        if item is not self.needed_by:
+            self.needs = tuple(self.descriptor.dependencies(item))
+            self.needed_by = item
+        return self.needs
+
     def choose(self, owners: Mapping[Owner, Item]) -> None:
         """Take over a set of owners, and choose the value that is in force among theirs."""
         if self.owners and not owners:
@@ -101,6 +119,8 @@ class Node:
         self.conflicts = ()
         if not owners:
             self.former, self.desired = self.desired or self.former, None
+        elif len(owners) == 1 and not self.descriptor.merged:
+            (self.desired,) = owners.values()
         elif self.descriptor.merged:
             self.desired = self.descriptor.merge(sorted(owners.items()))
         else:
@@ -120,6 +140,8 @@ class Graph:
         self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
         self.dangling: set[str] = set()  # keys of nodes whose object outlived what it was made with
         self._gates: dict[str, set[str]] = defaultdict(set)  # key of a gate -> keys of nodes that it guards
+        self.leaving: dict[str, bool] = {}
+        """Which objects are to be taken down, as far as that was asked since anything changed that it depends on."""
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -145,8 +167,11 @@ class Graph:
 
     def put(self, node: Node, actual: Actual | None) -> list[str]:
         """Replace what is there at a node; return the keys that came into being or changed."""
-        self._unlink(node)
-        self.dangling.discard(node.key)
+        self._disturb(node, actual)
+        if node.actual is not None:
+            self._unlink(node, node.actual)
+        if self.dangling:
+            self.dangling.discard(node.key)
         node.actual = actual
         if actual is None:
             return []
@@ -159,10 +184,19 @@ class Graph:
             self._gates[gate].add(node.key)
         return list(actual.provides)
 
-    def _unlink(self, node: Node) -> None:
-        actual = node.actual
-        if actual is None:
+    def _disturb(self, node: Node, new: Actual | None) -> None:
+        """Forget who is leaving, unless what is about to change at a node concerns nobody but the node."""
+        if not self.leaving:
             return
+        for actual in (node.actual, new):
+            if actual is not None and (
+                node.descriptor.gate(actual.item) or any(key in self._dependants for key in actual.provides)
+            ):
+                self.leaving.clear()
+                return
+        self.leaving.pop(node.key, None)
+
+    def _unlink(self, node: Node, actual: Actual) -> None:
         for key in actual.provides:
             if self._providers.get(key) == node.key:
                 del self._providers[key]
@@ -191,20 +225,22 @@ class Graph:
             return True
         return key in dependant.actual.handles
 
-    def standing_on(self, node: Node) -> Iterator[tuple[Node, Dependency]]:
+    def standing_on(self, node: Node) -> Sequence[tuple[Node, Dependency]]:
         """Return the nodes that this node's object stands on."""
-        if node.actual is None:
-            return
+        if node.actual is None or not node.actual.dependencies:
+            return ()
+        found = []
         for dependency in node.actual.dependencies:
             for key in dependency.keys:
-                provider = self.provider(key)
-                if provider is not None and provider is not node and self._stands_on(node, dependency, key):
-                    yield provider, dependency
+                name = self._providers.get(key)
+                if name is not None and name != node.key and self._stands_on(node, dependency, key):
+                    found.append((self.nodes[name], dependency))
+        return found
 
-    def guarded(self, gate: str) -> Iterator[Node]:
+    def guarded(self, gate: str) -> Sequence[Node]:
         """Return the nodes that may only be taken down while the gate is down."""
-        for name in sorted(self._gates.get(gate, ())):
-            yield self.nodes[name]
+        names = self._gates.get(gate)
+        return [self.nodes[name] for name in sorted(names)] if names else ()
 
     def begin(self, node: Node, handles: Iterable[str]) -> None:
         """An operation begins that uses these keys: what provides them must stay until it ends."""
@@ -230,18 +266,22 @@ class Graph:
                     _discard(self._users, key, name)  # it has been read back
         return found
 
-    def leftovers(self, node: Node) -> Iterator[str]:
+    def leftovers(self, node: Node) -> tuple[str, ...]:
         """Return the keys of objects that stand on what the wanted object would provide, from a former one."""
         assert node.desired is not None
+        found = []
         for key in (node.key, *node.descriptor.provides(node.desired)):
             for name in sorted(self._dependants.get(key, ())):
                 actual = self.nodes[name].actual
                 if actual is not None and key in actual.handles:
-                    yield name
+                    found.append(name)
+        return tuple(found)
 
     def above(self, node: Node) -> set[str]:
         """Return the keys of a node and of everything that stands on it, directly or not."""
         found = {node.key}
+        if node.actual is None:
+            return found
         pending = [node]
         while pending:
             for dependant, _ in self.dependants(pending.pop()):

@@ -21,9 +21,15 @@ FEWEST_OPERATIONS = 16
 
 
 class Pump:
-    """The queue of keys. `decide` takes the next step for one, and tells whether that began an operation."""
+    """The queue of keys. `decide` takes the next step for one, and tells whether that began an operation.
 
-    def __init__(self, decide: Callable[[str], bool], rest: Callable[[], None], *, most: int) -> None:
+    `prepare` is called before the first of those that are decided in one go: anything may have changed.
+    """
+
+    def __init__(
+        self, decide: Callable[[str], bool], rest: Callable[[], None], *, most: int, prepare: Callable[[], None]
+    ) -> None:
+        self._prepare = prepare
         self._decide = decide
         self._rest = rest
         self._most = most
@@ -97,6 +103,7 @@ class Pump:
 
     def _decide_some(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._end is not None
+        self._prepare()
         while self and self._decisions > 0 and self._operations > 0:
             key, _ = (self._urgent or self._ordinary).popitem(last=False)
             self._decisions -= 1

@@ -25,6 +25,7 @@ from contivpp_core.items import AnyDescriptor, Found, Item, Outcome, Owner, Unav
 from contivpp_core.scheduler.check import CheckReport, Checks
 from contivpp_core.scheduler.decide import Create, Decider, Decision, Nothing, ReadBack, Remove, Update, Wait
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
+from contivpp_core.scheduler.posted import Posted
 from contivpp_core.scheduler.pump import Pump
 from contivpp_core.scheduler.resync import Resync
 from contivpp_core.scheduler.status import ItemStatus, NotApplied, counts_of, not_applied_of, status_of
@@ -70,7 +71,7 @@ class Scheduler:
         self.descriptors: dict[str, AnyDescriptor] = {}
         self.producers: dict[str, set[str]] = defaultdict(set)
         self.counters = Counters()
-        self._pump = Pump(self._next_step, self._rest, most=decisions)
+        self._pump = Pump(self._next_step, self._rest, most=decisions, prepare=self.graph.leaving.clear)
         self.waiters = Waiters(self.graph, undecided=self._pump.__contains__)
         self.on_failed: Callable[[Node], None] = lambda node: None
         self.on_recovered: Callable[[Node], None] = lambda node: None
@@ -84,6 +85,7 @@ class Scheduler:
         self._changes: dict[str, int] = defaultdict(int)  # domain -> how often it went down
         self._waiting: dict[Any, set[str]] = defaultdict(set)
         self._tasks: dict[str, asyncio.Task[None]] = {}  # key -> the operation in flight
+        self._posted = Posted()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._random = random.Random(seed)
         self._operations = 0
@@ -288,7 +290,7 @@ class Scheduler:
         except Exception as error:  # a descriptor is foreign code: its failure is its item's alone
             log.exception("an item cannot be decided", extra={"key": key})
             self._refuse(node, f"{type(error).__name__}: {error}")
-        return node.running
+        return node.running and key in self._tasks
 
     def _rest(self) -> None:
         if self.idle():
@@ -323,7 +325,7 @@ class Scheduler:
         if node.state not in (ItemState.FAILED, ItemState.CONFLICT):
             self._mark(node, ItemState.FAILED, node.error or "an answer was lost; it will be tried again")
         if node.desired is not None:
-            node.waits = tuple(key for need in node.descriptor.dependencies(node.desired) for key in need.keys)
+            node.waits = tuple(key for need in node.dependencies(node.desired) for key in need.keys)
             for wake in node.waits:
                 self._waiting[wake].add(node.key)
 
@@ -360,7 +362,8 @@ class Scheduler:
 
     def _restate(self, node: Node, actual: Actual, item: Item) -> None:
         """The object equals what is wanted, but stands on other keys (or was found by a dump that cannot tell)."""
-        new = Actual(item, actual.handle, handles_of(self.graph, node.descriptor.dependencies(item)), node.descriptor)
+        needs = node.dependencies(item)
+        new = Actual(node, item, actual.handle, handles_of(self.graph, needs), needs)
         new.shadowed = actual.shadowed
         self.requeue({*self._stood_on(actual), *self.graph.put(node, new)} - {node.key})
 
@@ -371,49 +374,95 @@ class Scheduler:
         item, actual = node.desired, node.actual
         handles: dict[str, Any] = {}
         if item is not None and not isinstance(decision, Remove):
-            handles = handles_of(self.graph, node.descriptor.dependencies(item))
+            handles = handles_of(self.graph, node.dependencies(item))
         self.graph.begin(node, handles)  # at once: what provides them must not be taken down before the first step
         node.running = True
         self._operations += 1
         node.touched = self._operations
         self._checks.touched(node.key)
         self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
+        if isinstance(decision, Create):
+            assert item is not None
+            wanted = item
+            conclude = lambda handle, error: self._conclude(node, decision, wanted, None, handles, handle, error)  # noqa: E731
+            if self._posted.create(node, item, handles, conclude):
+                return
         operation = self._operate(node, decision, item, actual, handles)
         self._tasks[node.key] = asyncio.get_running_loop().create_task(operation)
 
     async def _operate(
         self, node: Node, decision: Decision, item: Item | None, actual: Actual | None, handles: dict[str, Any]
     ) -> None:
-        woken: set[str] = {node.key}
-        kind = node.descriptor.kind
+        handle: Any = None
+        failure: Exception | None = None
+        descriptor = node.descriptor
         try:
             match decision:
                 case Create():
-                    assert item is not None
-                    handle = await node.descriptor.create(item, handles)
-                    woken |= self._stands(node, Actual(item, handle, handles, node.descriptor))
-                    self.counters.created[kind] += 1
+                    handle = await descriptor.create(item, handles)
                 case Update():
-                    assert item is not None
                     assert actual is not None
-                    handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
-                    woken |= self._stands(node, Actual(item, handle, handles, node.descriptor))
-                    woken |= self._stood_on(actual)
-                    self.counters.updated[kind] += 1
+                    handle = await descriptor.update(actual.item, item, actual.handle, handles)
                 case Remove():
                     assert actual is not None
-                    await node.descriptor.delete(actual.item, actual.handle, actual.handles)
-                    woken |= self._vanished(node)
-                    self.counters.deleted[kind] += 1
+                    await descriptor.delete(actual.item, actual.handle, actual.handles)
         except asyncio.CancelledError:
             node.unknown = True
+            self._ended(node, handles, {node.key})
             raise
         except Exception as error:  # foreign code and foreign dataplanes: each failure belongs to its item alone
-            self.counters.failed[kind] += 1
-            self._failed(node, error)
+            failure = error
+        self._conclude(node, decision, item, actual, handles, handle, failure)
+
+    def _conclude(
+        self,
+        node: Node,
+        decision: Decision,
+        item: Item | None,
+        actual: Actual | None,
+        handles: dict[str, Any],
+        handle: Any,
+        failure: Exception | None,
+    ) -> None:
+        """An operation has ended."""
+        woken: set[str] = {node.key}
+        try:
+            if failure is None:
+                try:
+                    woken |= self._effect(node, decision, item, actual, handles, handle)
+                except Exception as error:  # what an item depends on is told by foreign code, too
+                    failure = error
+            if failure is not None:
+                self.counters.failed[node.descriptor.kind] += 1
+                self._failed(node, failure)
         finally:
             self._ended(node, handles, woken)
         self.pump()
+
+    def _effect(
+        self,
+        node: Node,
+        decision: Decision,
+        item: Item | None,
+        actual: Actual | None,
+        handles: dict[str, Any],
+        handle: Any,
+    ) -> set[str]:
+        """Believe what an operation did; return whom to decide again."""
+        kind = node.descriptor.kind
+        if isinstance(decision, Remove):
+            woken = self._vanished(node)
+            self.counters.deleted[kind] += 1
+            return woken
+        assert item is not None
+        woken = self._stands(node, Actual(node, item, handle, handles, node.dependencies(item)))
+        if isinstance(decision, Update):
+            assert actual is not None
+            woken |= self._stood_on(actual)
+            self.counters.updated[kind] += 1
+        else:
+            self.counters.created[kind] += 1
+        return woken
 
     def _ended(self, node: Node, handles: dict[str, Any], woken: set[str]) -> None:
         if not node.unknown:  # if its answer was lost, the object may be there, and stand on what it was made with
@@ -422,7 +471,7 @@ class Scheduler:
         node.touched = self._operations
         node.running = False
         self._checks.touched(node.key)
-        del self._tasks[node.key]
+        self._tasks.pop(node.key, None)
         for key in woken:
             self._enqueue(key)
         self._awaken(woken)
@@ -517,6 +566,7 @@ class Scheduler:
         """Wait for the end of the operation in flight for a node, however it ends."""
         if task := self._tasks.get(node.key):
             await asyncio.wait((task,))
+        await self._posted.ended(node)
 
     @property
     def operations(self) -> int:
@@ -525,8 +575,10 @@ class Scheduler:
 
     def adopt(self, node: Node, item: Item, handle: Any, *, shadowed: bool = False) -> None:
         """A dump found the object: this is what is there."""
-        dependencies = tuple(node.descriptor.dependencies(item))
-        actual = Actual(item, handle, handles_of(self.graph, dependencies), node.descriptor)
+        if item == node.desired:
+            item = node.desired  # one value instead of two, and it need not be compared again
+        needs = node.dependencies(item)
+        actual = Actual(node, item, handle, handles_of(self.graph, needs), needs)
         actual.shadowed = shadowed
         self.graph.put(node, actual)
         node.unknown = node.foreign = False
@@ -547,7 +599,7 @@ class Scheduler:
 
     def idle(self) -> bool:
         """Tell whether nothing is in flight and nothing is due now."""
-        return not self._pump and not self._tasks and not self._resync.busy and not self._checks.busy
+        return not (self._pump or self._tasks or self._posted) and not self._resync.busy and not self._checks.busy
 
     async def settled(self) -> None:
         """Wait until nothing is in flight and nothing is due now; failed items may wait for their next try."""
@@ -576,6 +628,8 @@ class Scheduler:
             timer.cancel()
         self._timers.clear()
         await self._resync.stop()
+        for node in self._posted.stop():
+            node.unknown, node.running = True, False
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from contivpp_core.errors import ContivError
 from contivpp_core.items import Outcome, Unavailable
+from contivpp_vpp.connection import Connection
 from contivpp_vpp.errors import ConnectionLost, MissingMessages, NotConnected, VppError
 from contivpp_vpp.wire.base import Details, Dump, Reply, Request
 from contivpp_vpp.wire.errors import InvalidMessage
@@ -70,6 +71,20 @@ class VppAccess:
             return await ask(self.client)
         except (ConnectionLost, NotConnected, OSError) as error:
             raise VppUnavailable(f"the connection to VPP was lost: {error}") from error
+
+    def submit(self, message: Request[R], answered: Callable[[R | None, Exception | None], None]) -> bool:
+        """Send a request whose answer is a callback; False: that is not possible now, `request` waits until it is."""
+        client = self.client
+        if not isinstance(client, Connection) or client.full or not client.alive:
+            return False
+
+        def told(reply: R | None, error: Exception | None) -> None:
+            if isinstance(error, ConnectionLost | NotConnected | OSError):
+                error = VppUnavailable(f"the connection to VPP was lost: {error}")
+            answered(reply, error)
+
+        client.submit(message, told)
+        return True
 
     async def ensure(self, message: Request[Any], *done: int) -> None:
         """Send a request; the error numbers of `done` mean that it is so already, as for what is deleted twice."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from contivpp_core.items import Dependency, Found, Item, Known, Outcome
@@ -41,6 +41,7 @@ from contivpp_vpp.values import TAG_PREFIX, address_bytes
 __all__ = ["Nat44MappingDescriptor", "Place", "addition"]
 
 _NEVER_CHOSEN = Nat44LbAddrPort(addr=bytes(4), port=1, probability=0)
+_ONLY_NAT44 = (IN_NAT44,)
 _IN_ONE_GO = 100
 _TOO_FEW = -1  # UNSPECIFIED
 _NO_LB = -7  # INVALID_VALUE: what has the address and port is no mapping of this sort
@@ -80,9 +81,12 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
         return outcome_in_nat44(error)
 
     def dependencies(self, item: Nat44Mapping) -> Iterable[Dependency]:
-        yield IN_NAT44
-        for vrf in sorted({backend.vrf for backend in item.backends} - {0}):  # VPP would make it, without a name
-            yield Dependency.on(f"{VrfTable.kind}/{vrf}")
+        vrfs = {backend.vrf for backend in item.backends}
+        vrfs.discard(0)
+        if not vrfs:
+            return _ONLY_NAT44
+        # VPP would make a table that is not there, without a name.
+        return (IN_NAT44, *(Dependency.on(f"{VrfTable.kind}/{vrf}") for vrf in sorted(vrfs)))
 
     def recreates(self, old: Nat44Mapping, new: Nat44Mapping) -> bool:
         if (old.tag, _flags(old)) != (new.tag, _flags(new)):
@@ -97,12 +101,24 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
         try:
             await self.vpp.request(addition(item))
         except VppError as error:
-            if error.retval == EXISTS:  # ours would have been found
-                raise ForeignObject(
-                    f"VPP has a mapping of {item.protocol} {item.address}:{item.port} that is not ours: delete it there"
-                ) from error
+            if error.retval == EXISTS:
+                raise _foreign_in_place_of(item) from error
             raise
         return _place(item)
+
+    def begin_create(
+        self, item: Nat44Mapping, handles: Mapping[str, Any], ended: Callable[[Any, Exception | None], None]
+    ) -> bool:
+        if self._workers.known() not in (0, 1):
+            return False
+        message = addition(item)
+
+        def answered(reply: object, error: Exception | None) -> None:
+            if isinstance(error, VppError) and error.retval == EXISTS:
+                error = _foreign_in_place_of(item)
+            ended(Place(message.protocol, message.external_addr, message.external_port), error)
+
+        return self.vpp.submit(message, answered)
 
     async def update(self, old: Nat44Mapping, new: Nat44Mapping, handle: Place, handles: Mapping[str, Any]) -> Place:
         steps = changes(old.backends, new.backends)
@@ -167,12 +183,23 @@ class _Workers:
         self._client: Client | None = None
         self._count = 0
 
+    def known(self) -> int | None:
+        """Return the number, if this VPP was asked for it already."""
+        return self._count if self._client is not None and self._client is self._vpp.client else None
+
     async def count(self) -> int:
         client = self._vpp.client
-        if self._client is not client or client is None:
+        if self.known() is None:
             self._count = len(await self._vpp.dump(NatWorkerDump()))
             self._client = client
         return self._count
+
+
+def _foreign_in_place_of(item: Nat44Mapping) -> ForeignObject:
+    """What VPP has at the place of a mapping: ours would have been found."""
+    return ForeignObject(
+        f"VPP has a mapping of {item.protocol} {item.address}:{item.port} that is not ours: delete it there"
+    )
 
 
 def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contivpp_core import loading
+from contivpp_core import collector, loading
 from contivpp_core.api import ApiServer
 from contivpp_core.api_routes import core_routes, health_routes
 from contivpp_core.census import Census
@@ -208,7 +208,8 @@ class Agent:
         await self._take_down()
 
     async def run(self) -> None:
-        """Start, serve until SIGTERM or SIGINT, and stop."""
+        """Start, serve until SIGTERM or SIGINT, and stop. The process is the agent's alone."""
+        collector.spare()
         loop = asyncio.get_running_loop()
         asked = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from contivpp_core.clock import SLICE_SECONDS
+from contivpp_core.clock import SLICE_SECONDS, gently
 from contivpp_core.engine import Engine
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.state import Change, State, Write
@@ -25,7 +25,7 @@ __all__ = ["Controller", "WriteReport"]
 log = logging.getLogger(__name__)
 
 FEW_KEYS = 100
-"""So many changed keys go to the scheduler at once; more of them in slices."""
+"""So many writes, or changed keys, are taken over at once; more of them in slices."""
 
 
 class WriteReport(NamedTuple):
@@ -34,7 +34,7 @@ class WriteReport(NamedTuple):
     revision: int
     cause: str
     changed: tuple[str, ...]  # table/key
-    items: tuple[str, ...]  # keys of items whose owners or values changed
+    items: tuple[str, ...]  # keys of items whose owners or values changed, in any order
     failures: int
     render_seconds: float
 
@@ -114,14 +114,21 @@ class Controller:
                 continue
             if not batch.done.done():
                 batch.done.set_result(revision)
+            del batch  # its records may be replaced long before the next one comes
 
     async def _carry_out(self, batch: _Batch) -> int:
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        changes, flips = self._state.apply(batch.writes)
+        if len(batch.writes) <= FEW_KEYS:
+            changes, flips = self._state.apply(batch.writes)
+            self._engine.note(changes, flips)
+        else:
+            changes, flips = await self._state.apply_gently(batch.writes)
+            async for few in gently([changes[i : i + FEW_KEYS] for i in range(0, len(changes), FEW_KEYS)]):
+                self._engine.note(few)
+            self._engine.note((), flips)
         if not changes and not flips:
             return self._state.revision
-        self._engine.note(changes, flips)
         slice_end = loop.time() + SLICE_SECONDS
         for _ in self._engine.run():
             if loop.time() >= slice_end:
@@ -145,8 +152,8 @@ class Controller:
             WriteReport(
                 self._state.revision,
                 cause,
-                tuple(f"{change.table}/{change.key}" for change in changes),
-                tuple(sorted(keys)),
+                tuple([f"{change.table}/{change.key}" for change in changes]),
+                tuple(keys),
                 len(self._engine.failures),
                 seconds,
             )

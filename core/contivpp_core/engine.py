@@ -119,6 +119,7 @@ class Engine:
         self._layers = self._order()
         self._nodes: dict[tuple[Any, ...], _Node] = {}
         self._evaluators: dict[str, Callable[[_Node], Any]] = {
+            "render": self._rerender,
             "get": self._get,
             "where": self._where,
             "select": self._select,
@@ -374,7 +375,7 @@ class Engine:
             self._replace(owner, {}, {})
             return
         if node is None:
-            node = self._renders[owner] = _Node(("render", owner.renderer, owner.record), self._rerender)
+            node = self._renders[owner] = _Node(("render", *owner), self._evaluators["render"])
         try:
             self.value(node)
         except Exception as error:  # a renderer is foreign code: whatever it raises is its own failure only

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from contivpp_core.clock import gently
 from contivpp_core.errors import ContivError
 from contivpp_core.records import AnyTable, Record
 from contivpp_core.selectors import LabelSelector
@@ -144,6 +145,14 @@ def _discard(index: dict[Any, set[str]], value: Any, key: str) -> None:
             del index[value]
 
 
+class _Batch:
+    """What a batch has changed so far."""
+
+    def __init__(self) -> None:
+        self.before: dict[tuple[str, str], Any] = {}
+        self.flips: list[str] = []
+
+
 class State:
     """All tables. Only the controller writes, through `apply`."""
 
@@ -183,27 +192,38 @@ class State:
 
     def apply(self, writes: Iterable[Write]) -> tuple[list[Change], list[str]]:
         """Carry out one batch; return what changed, and the tables whose readiness changed."""
-        before: dict[tuple[str, str], Any] = {}
-        flips: list[str] = []
+        batch = _Batch()
         for write in writes:
-            rows = self.table(write.table)
-            match write:
-                case Put(_, record):
-                    key = rows.table.key(record)
-                    if rows.get(key) != record:
-                        before.setdefault((write.table, key), rows.put(key, record))
-                case Delete(_, key):
-                    if rows.get(key) is not None:
-                        before.setdefault((write.table, key), rows.remove(key))
-                case Ready(_, ready):
-                    if rows.ready != ready:
-                        rows.ready = ready
-                        flips.append(write.table)
-        changes = [
-            Change(table, key, old, new)
-            for (table, key), old in before.items()
-            if (new := self._tables[table].get(key)) != old
-        ]
-        if changes or flips:
+            self._carry_out(write, batch)
+        return self._result(batch)
+
+    async def apply_gently(self, writes: Iterable[Write]) -> tuple[list[Change], list[str]]:
+        """Carry out one large batch, giving way to the event loop: who looks meanwhile sees a part of it."""
+        batch = _Batch()
+        async for write in gently(writes):
+            self._carry_out(write, batch)
+        return self._result(batch)
+
+    def _carry_out(self, write: Write, batch: _Batch) -> None:
+        rows = self.table(write.table)
+        if isinstance(write, Put):
+            record = write.record
+            key = rows.table.key(record)
+            if rows.get(key) != record:
+                batch.before.setdefault((write.table, key), rows.put(key, record))
+        elif isinstance(write, Delete):
+            if rows.get(write.key) is not None:
+                batch.before.setdefault((write.table, write.key), rows.remove(write.key))
+        elif rows.ready != write.ready:
+            rows.ready = write.ready
+            batch.flips.append(write.table)
+
+    def _result(self, batch: _Batch) -> tuple[list[Change], list[str]]:
+        changes = []
+        for (table, key), old in batch.before.items():
+            new = self._tables[table].get(key)
+            if new is not old and new != old:
+                changes.append(Change(table, key, old, new))
+        if changes or batch.flips:
             self.revision += 1
-        return changes, flips
+        return changes, batch.flips

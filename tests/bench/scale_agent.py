@@ -27,6 +27,7 @@ from typing import IO, Any
 
 import msgspec
 
+from contivpp_core import collector
 from contivpp_core.agent import Agent
 from contivpp_core.clock import gently
 from contivpp_core.items import AnyDescriptor, Descriptor, Found, Item, Known
@@ -337,6 +338,7 @@ async def bench_agent() -> AsyncIterator[Bench]:
             config |= {"plugins": ["vpp", "bench"], "vpp": {"apiSocket": vpp.api_socket}}
             plugins.insert(0, VppPlugin())
         agent = Agent(config, plugins, ledger_path=None, serve=False)
+        collector.spare()  # as `Agent.run` does
         await agent.start()
         stack.push_async_callback(agent.stop)
         if vpp is None:
@@ -362,7 +364,9 @@ async def measure(services: int, number: int, profiled: str = "") -> dict[str, A
         await ballast(bench)
         bench.found["agent_before_mib"] = resident_mib()
         await part("cold", cold_start(bench, services))
+        begin = time.perf_counter()
         gc.collect()
+        bench.found["collection_ms"] = (time.perf_counter() - begin) * 1000
         bench.found["agent_mib"] = resident_mib()
         await part("changes", changes(bench, services, number))
         await part("resync", resync(bench))

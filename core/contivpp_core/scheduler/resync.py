@@ -18,6 +18,7 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
+from contivpp_core.clock import gently
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Unavailable
 from contivpp_core.scheduler.graph import Node
 
@@ -64,7 +65,7 @@ class Resync:
         begin = loop.time()
         try:
             await self._quiet(domain)
-            for node in self._graph:
+            async for node in gently(list(self._graph)):
                 if node.descriptor.domain == domain:
                     self._scheduler.relent(node)
             known = self._known()
@@ -72,7 +73,7 @@ class Resync:
             for descriptor in self._in_order(domain):
                 found = await self._dump(descriptor, known)
                 await self._delete_dangling(descriptor, found)
-                repaired[descriptor.kind] = self._take_over(descriptor, found)
+                repaired[descriptor.kind] = await self._take_over(descriptor, found)
         finally:
             self._running -= 1
             scheduler.pump()
@@ -135,14 +136,14 @@ class Resync:
                 log.info("deleting a dangling object", extra={"key": each.key})
                 await descriptor.delete(None, each.handle, {})
 
-    def _take_over(self, descriptor: AnyDescriptor, found: list[Found]) -> int:
+    async def _take_over(self, descriptor: AnyDescriptor, found: list[Found]) -> int:
         """Replace what is believed of a kind; return how many beliefs were wrong."""
         there = {each.key: each for each in found if each.item is not None}
         wrong = 0
-        for node in self._graph.of_kind(descriptor.kind):
+        async for node in gently(self._graph.of_kind(descriptor.kind)):
             if node.key not in there:
                 wrong += self.absent(node)
-        for key, each in there.items():
+        async for key, each in gently(there.items()):
             wrong += self.present(descriptor, key, each)
         return wrong
 

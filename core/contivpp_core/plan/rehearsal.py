@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from contivpp_core.clock import run_simulated
@@ -26,7 +26,7 @@ __all__ = ["IO", "PURE", "Rehearsal"]
 DECLARED = ("kind", "item", "domain", "merged", "space", "found_only", "dumps_after")
 PURE = ("dependencies", "provides", "gate", "merge", "equal", "recreates")
 """The methods of a descriptor that are handed on."""
-IO = ("create", "update", "delete", "dump", "classify", "fingerprint", "begin_create")
+IO = ("create", "begin_create", "update", "delete", "dump", "fingerprint", "classify")
 """Those that are replaced."""
 ANSWER_SECONDS = 0.001
 MOST_OPERATIONS = 20
@@ -64,7 +64,7 @@ class _Rehearsing(Descriptor[Any]):
     ) -> bool:
         return False
 
-    async def fingerprint(self) -> Hashable:
+    async def fingerprint(self) -> None:
         return None
 
     def classify(self, error: Exception) -> Outcome:

@@ -197,7 +197,7 @@ class Checks:
         if not descriptor.equal(actual.item, found.item):
             return True
         if found.shadowed != actual.shadowed:  # not ours to repair, but to be told
-            actual.shadowed = found.shadowed
+            self._scheduler.adopt(node, actual.item, actual.handle, shadowed=found.shadowed)
             self._scheduler.requeue((node.key,))
         return False
 

@@ -83,9 +83,10 @@ def expected(owners: dict[str, dict[Owner, Item]]) -> dict[str, Item]:
 class Run:
     """One run: a dataplane, and an agent that may be killed."""
 
-    def __init__(self, decisions: int = 1000) -> None:
+    def __init__(self, decisions: int = 1000, *, short: bool = False) -> None:
         self.decisions = decisions
         self.world = FakeDataplane()
+        self.world.short = short
         self.owners: dict[str, dict[Owner, Item]] = {}
         self.incarnation = 1
         self.scheduler = self.agent()
@@ -129,6 +130,7 @@ class Run:
                 await self.disconnect(restart=argument)
             case "agent restart":
                 await self.scheduler.stop()
+                self.world.cut()
                 self.scheduler = self.agent()
                 self.scheduler.submit(set(self.owners), self.owners)
                 await self.connect()
@@ -171,12 +173,12 @@ class Run:
 
 
 @settings(max_examples=200, deadline=None)
-@given(steps, slices)
+@given(steps, slices, st.booleans())
 def test_after_any_changes_and_faults_the_dataplane_holds_what_is_wanted(
-    script: list[tuple[str, Any]], decisions: int
+    script: list[tuple[str, Any]], decisions: int, short: bool
 ) -> None:
     async def main() -> None:
-        run = Run(decisions)
+        run = Run(decisions, short=short)
         await run.connect()
         for verb, argument in script:
             await run.step(verb, argument)
@@ -195,12 +197,12 @@ def test_after_any_changes_and_faults_the_dataplane_holds_what_is_wanted(
 
 
 @settings(max_examples=60, deadline=None)
-@given(wishes, wishes, slices)
+@given(wishes, wishes, slices, st.booleans())
 def test_an_agent_restart_with_the_same_wishes_only_reads(
-    first: dict[str, Any], second: dict[str, Any], decisions: int
+    first: dict[str, Any], second: dict[str, Any], decisions: int, short: bool
 ) -> None:
     async def main() -> None:
-        run = Run(decisions)
+        run = Run(decisions, short=short)
         await run.connect()
         run.wish(first)
         await run.scheduler.settled()
@@ -217,10 +219,10 @@ def test_an_agent_restart_with_the_same_wishes_only_reads(
 
 
 @settings(max_examples=60, deadline=None)
-@given(wishes, slices)
-def test_with_unchanged_wishes_every_item_is_created_once(wish: dict[str, Any], decisions: int) -> None:
+@given(wishes, slices, st.booleans())
+def test_with_unchanged_wishes_every_item_is_created_once(wish: dict[str, Any], decisions: int, short: bool) -> None:
     async def main() -> None:
-        run = Run(decisions)
+        run = Run(decisions, short=short)
         await run.connect()
         run.world.calls.clear()
         run.wish(wish)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent and 10,000 services: a process of its own, so that its memory is only that of this.
 
-    CONTIVPP_VPP=/path/to/vpp python -m tests.bench.scale_agent [SERVICES] [CHANGES]
+    CONTIVPP_VPP=/path/to/vpp python -m tests.bench.scale_agent [SERVICES [CHANGES]]
 
 prints JSON. Services and EndpointSlices go from raw JSON over records, state, renderer engine and scheduler to VPP's
 last answer. A renderer here stands in for the service plugin: one NAT44 mapping for each service. Without
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import cProfile
 import gc
 import json
 import os
@@ -211,11 +210,11 @@ class Pauses:
         self._task.cancel()
 
 
-def resident_mib() -> float:
-    """Return the resident memory of this process."""
+def resident_mb() -> float:
+    """Return the resident memory of this process, in MB."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
     assert found is not None
-    return int(found[1]) / 1024
+    return int(found[1]) * 1024 / 1e6
 
 
 async def ballast(bench: Bench) -> None:
@@ -269,7 +268,7 @@ async def cold_start(bench: Bench, services: int) -> None:
     bench.applied(services)
     bench.found |= {
         "services": services,
-        "raw_mib": size / 1048576,
+        "raw_mb": size / 1e6,
         "cold_s": end - begin,
         "decode_s": decoded - begin,
         "render_s": rendered,
@@ -348,33 +347,21 @@ async def bench_agent() -> AsyncIterator[Bench]:
         yield Bench(agent, vpp)
 
 
-async def measure(services: int, number: int, profiled: str = "") -> dict[str, Any]:
-    """Measure everything with so many services and changes; `profiled` names the part that is profiled."""
-    profile = cProfile.Profile()
-
-    async def part(name: str, work: Any) -> None:
-        if name == profiled:
-            profile.enable()
-        await work
-        if name == profiled:
-            profile.disable()
-            profile.dump_stats(f"/tmp/scale-{name}.prof")
-
+async def measure(services: int, number: int) -> dict[str, Any]:
+    """Measure everything with so many services and changes."""
     async with bench_agent() as bench:
         await ballast(bench)
-        bench.found["agent_before_mib"] = resident_mib()
-        await part("cold", cold_start(bench, services))
-        begin = time.perf_counter()
+        bench.found["agent_before_mb"] = resident_mb()
+        await cold_start(bench, services)
         gc.collect()
-        bench.found["collection_ms"] = (time.perf_counter() - begin) * 1000
-        bench.found["agent_mib"] = resident_mib()
-        await part("changes", changes(bench, services, number))
-        await part("resync", resync(bench))
+        bench.found["agent_mb"] = resident_mb()
+        await changes(bench, services, number)
+        await resync(bench)
         bench.applied(services)
-        bench.found["agent_after_mib"] = resident_mib()
+        bench.found["agent_after_mb"] = resident_mb()
     return bench.found
 
 
 if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[1:3]]
-    print(json.dumps(asyncio.run(measure(*(numbers + [10000, 300][len(numbers) :]), *sys.argv[3:4]))))
+    print(json.dumps(asyncio.run(measure(*numbers, *(10000, 300)[len(numbers) :]))))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from contivpp_core.items import AnyDescriptor, Dependency, Descriptor, Found, Item, Known, Outcome, Owner, Unavailable
@@ -122,6 +122,9 @@ class FakeDataplane:
         self.reachable = True
         self.chooser: Chooser = lambda verb, key: ""
         self.delay = 0.01
+        self.short = False
+        """Whether objects are made the short way (`begin_create`): then nobody waits in a task for the answer."""
+        self._in_flight: set[asyncio.Task[Any]] = set()
         self._planned: list[tuple[str, re.Pattern[str], int]] = []
 
     # --- faults
@@ -163,6 +166,26 @@ class FakeDataplane:
         if fault == "lose":
             raise Unavailable(f"the answer to {verb} {key} was lost")
         return result
+
+    def post(self, operation: Coroutine[Any, Any, Any], ended: Callable[[Any, Exception | None], None]) -> None:
+        """Carry an operation out whose answer is a callback."""
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self._in_flight.discard(task)
+            if task.cancelled():
+                return
+            error = task.exception()
+            if error is None or isinstance(error, Exception):
+                ended(None if error else task.result(), error)
+
+        task = asyncio.get_running_loop().create_task(operation)
+        self._in_flight.add(task)
+        task.add_done_callback(done)
+
+    def cut(self) -> None:
+        """Whoever asked the short way is gone: what is in flight is not carried out, and nobody is told."""
+        for task in self._in_flight:
+            task.cancel()
 
     # --- rules
 
@@ -248,6 +271,13 @@ class _Fake(Descriptor[Any]):
     def _found(self, key: str, item: Any) -> Found:
         handle = self.world.index(item.port)
         return Found(key, item, handle, key not in self.world.foreign)
+
+    def begin_create(
+        self, item: Any, handles: Mapping[str, Any], ended: Callable[[Any, Exception | None], None]
+    ) -> bool:
+        if self.world.short:
+            self.world.post(self.create(item, handles), ended)
+        return self.world.short
 
     def classify(self, error: Exception) -> Outcome:
         return Outcome.UNKNOWN if isinstance(error, Unavailable) else Outcome.RETRY

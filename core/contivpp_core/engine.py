@@ -14,93 +14,20 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from contivpp_core.engine_view import RecordingView, RenderNode
 from contivpp_core.errors import RendererError
 from contivpp_core.items import Item, Owner
 from contivpp_core.records import Record
 from contivpp_core.renderers import Renderer
-from contivpp_core.selectors import EVERYTHING, LabelSelector
 from contivpp_core.state import Change, State
 
 __all__ = ["Engine"]
 
 log = logging.getLogger(__name__)
-
-
-_NOBODY: frozenset[Any] = frozenset()
-"""No readers: the renderings of ten thousand records have none, and need no set of their own for that."""
-
-
-class _Node:
-    """Something that is computed: a read (leaf), a memoised call, or the rendering of one record."""
-
-    __slots__ = ("changed", "checked", "doubt", "evaluate", "identity", "readers", "reads", "running", "value")
-
-    def __init__(self, identity: tuple[Any, ...], evaluate: Callable[[_Node], Any]) -> None:
-        self.identity = identity
-        self.evaluate = evaluate
-        self.value: Any = None
-        self.changed = -1  # the revision in which the value last became another
-        self.checked = -1  # the revision in which it was last known to be right
-        self.doubt = True
-        self.running = False
-        self.reads: tuple[_Node, ...] = ()
-        self.readers: set[_Node] | frozenset[_Node] = _NOBODY
-
-
-class _RecordingView:
-    """The view that one computation uses: it hands out up-to-date values and notes the nodes behind them."""
-
-    __slots__ = ("_allowed", "_engine", "_who", "reads")
-
-    def __init__(self, engine: Engine, allowed: frozenset[str] | None, who: str) -> None:
-        self._engine = engine
-        self._allowed = allowed
-        self._who = who
-        self.reads: dict[_Node, None] = {}
-
-    def _check(self, table: str) -> None:
-        if self._allowed is not None and table not in self._allowed:
-            raise RendererError(f"renderer {self._who} reads table {table}: add it to its 'reads'")
-
-    def _read(self, identity: tuple[Any, ...]) -> Any:
-        node = self._engine.node(identity)
-        self.reads[node] = None
-        return self._engine.value(node)
-
-    def get(self, table: str, key: str) -> Any:
-        self._check(table)
-        return self._read(("get", table, key))
-
-    def where(self, table: str, **index: str) -> Any:
-        self._check(table)
-        if len(index) != 1:
-            raise RendererError(f"renderer {self._who}: 'where' takes exactly one index, got {sorted(index)}")
-        ((name, value),) = index.items()
-        return self._read(("where", table, name, value))
-
-    def select(
-        self,
-        table: str,
-        *,
-        namespaces: Iterable[str] | None = None,
-        labels: LabelSelector = EVERYTHING,
-        fields: tuple[str, ...] = (),
-    ) -> Any:
-        self._check(table)
-        scope = None if namespaces is None else tuple(sorted(namespaces))
-        return self._read(("select", table, scope, labels, fields))
-
-    def ready(self, table: str) -> bool:
-        self._check(table)
-        return bool(self._read(("ready", table)))
-
-    def call(self, function: Callable[..., Any], *arguments: Hashable) -> Any:
-        # What a memoised function may read depends on who calls it: the set is part of its identity.
-        return self._read(("call", function, arguments, self._allowed))
 
 
 _NOTHING: tuple[dict[str, Item], dict[tuple[str, str], Record]] = ({}, {})
@@ -117,8 +44,8 @@ class Engine:
                 raise RendererError(f"two renderers are named {renderer.name}: rename one of them")
             self.renderers[renderer.name] = renderer
         self._layers = self._order()
-        self._nodes: dict[tuple[Any, ...], _Node] = {}
-        self._evaluators: dict[str, Callable[[_Node], Any]] = {
+        self._nodes: dict[tuple[Any, ...], RenderNode] = {}
+        self._evaluators: dict[str, Callable[[RenderNode], Any]] = {
             "render": self._rerender,
             "get": self._get,
             "where": self._where,
@@ -130,9 +57,9 @@ class Engine:
         self._derives = {
             name: tuple(state.table(table).table for table in each.derives) for name, each in self.renderers.items()
         }
-        self._selects: dict[str, dict[tuple[str, str] | None, set[_Node]]] = defaultdict(lambda: defaultdict(set))
+        self._selects: dict[str, dict[tuple[str, str] | None, set[RenderNode]]] = defaultdict(lambda: defaultdict(set))
         self._todo: dict[str, dict[str, None]] = {name: {} for name in self.renderers}
-        self._renders: dict[Owner, _Node] = {}
+        self._renders: dict[Owner, RenderNode] = {}
         self._output: dict[Owner, tuple[dict[str, Item], dict[tuple[str, str], Record]]] = {}
         self._derived: dict[tuple[str, str], dict[Owner, Record]] = defaultdict(dict)
         self.failures: dict[Owner, str] = {}
@@ -203,17 +130,17 @@ class Engine:
 
     # --- nodes
 
-    def node(self, identity: tuple[Any, ...]) -> _Node:
+    def node(self, identity: tuple[Any, ...]) -> RenderNode:
         """Return the node of a read, making it if it is new."""
         node = self._nodes.get(identity)
         if node is None:
-            node = self._nodes[identity] = _Node(identity, self._evaluators[identity[0]])
+            node = self._nodes[identity] = RenderNode(identity, self._evaluators[identity[0]])
             if identity[0] == "select":
                 for pair in identity[3].pairs() or (None,):
                     self._selects[identity[1]][pair].add(node)
         return node
 
-    def value(self, node: _Node) -> Any:
+    def value(self, node: RenderNode) -> Any:
         """Bring a node up to date and return its value."""
         if node.running:
             raise RendererError(f"{_describe(node)} calls itself")
@@ -221,7 +148,7 @@ class Engine:
             self._refresh(node)
         return node.value
 
-    def _refresh(self, node: _Node) -> None:
+    def _refresh(self, node: RenderNode) -> None:
         if node.reads and node.checked >= 0 and not self._stale(node):
             node.checked, node.doubt = self._tick, False
             return
@@ -238,14 +165,14 @@ class Engine:
             node.value, node.changed = value, self._tick
         node.checked, node.doubt = self._tick, False
 
-    def _stale(self, node: _Node) -> bool:
+    def _stale(self, node: RenderNode) -> bool:
         for read in node.reads:
             self.value(read)
             if read.changed > node.checked:
                 return True
         return False
 
-    def _link(self, node: _Node, reads: Iterable[_Node]) -> None:
+    def _link(self, node: RenderNode, reads: Iterable[RenderNode]) -> None:
         new = tuple(reads)
         for read in new:
             if isinstance(read.readers, set):
@@ -259,7 +186,7 @@ class Engine:
             read.readers.discard(node)
             self._drop_unread(read)
 
-    def _drop_unread(self, node: _Node) -> None:
+    def _drop_unread(self, node: RenderNode) -> None:
         """Forget a read that nobody needs any more, and what only it had read."""
         if node.readers or node.identity[0] == "render" or self._nodes.pop(node.identity, None) is None:
             return
@@ -268,25 +195,25 @@ class Engine:
                 self._selects[node.identity[1]][pair].discard(node)
         self._link(node, ())
 
-    def _get(self, node: _Node) -> Any:
+    def _get(self, node: RenderNode) -> Any:
         return self.state.get(node.identity[1], node.identity[2])
 
-    def _where(self, node: _Node) -> Any:
+    def _where(self, node: RenderNode) -> Any:
         return self.state.table(node.identity[1]).where(node.identity[2], node.identity[3])
 
-    def _select(self, node: _Node) -> Any:
+    def _select(self, node: RenderNode) -> Any:
         _, table, namespaces, selector, fields = node.identity
         return tuple(
             (key, *(getattr(record, name) for name in fields))
             for key, record in self.state.table(table).select(namespaces, selector)
         )
 
-    def _ready(self, node: _Node) -> bool:
+    def _ready(self, node: RenderNode) -> bool:
         return self.table_ready(node.identity[1])
 
-    def _call(self, node: _Node) -> Any:
+    def _call(self, node: RenderNode) -> Any:
         _, function, arguments, allowed = node.identity
-        view = _RecordingView(self, allowed, getattr(function, "__name__", "function"))
+        view = RecordingView(self, allowed, getattr(function, "__name__", "function"))
         try:
             return function(view, *arguments)
         finally:
@@ -294,7 +221,7 @@ class Engine:
 
     # --- changes
 
-    def _mark(self, node: _Node) -> None:
+    def _mark(self, node: RenderNode) -> None:
         pending = [node]
         while pending:
             current = pending.pop()
@@ -322,7 +249,7 @@ class Engine:
                 node.checked = -1
                 self._mark(node)
 
-    def _affected(self, change: Change) -> Iterator[_Node]:
+    def _affected(self, change: Change) -> Iterator[RenderNode]:
         if node := self._nodes.get(("get", change.table, change.key)):
             yield node
         rows = self.state.table(change.table)
@@ -375,7 +302,7 @@ class Engine:
             self._replace(owner, {}, {})
             return
         if node is None:
-            node = self._renders[owner] = _Node(("render", *owner), self._evaluators["render"])
+            node = self._renders[owner] = RenderNode(("render", *owner), self._evaluators["render"])
         try:
             self.value(node)
         except Exception as error:  # a renderer is foreign code: whatever it raises is its own failure only
@@ -387,10 +314,10 @@ class Engine:
         items, records = node.value
         self._replace(owner, items, records)
 
-    def _rerender(self, node: _Node) -> Any:
+    def _rerender(self, node: RenderNode) -> Any:
         _, name, key = node.identity
         renderer = self.renderers[name]
-        view = _RecordingView(self, self._allowed[name], name)
+        view = RecordingView(self, self._allowed[name], name)
         items: dict[str, Item] = {}
         records: dict[tuple[str, str], Record] = {}
         derived = self._derives[name]
@@ -460,7 +387,7 @@ class Engine:
         self.note(changes)
 
 
-def _describe(node: _Node) -> str:
+def _describe(node: RenderNode) -> str:
     if node.identity[0] == "call":
         return f"function {getattr(node.identity[1], '__name__', '?')}{node.identity[2]}"
     return " ".join(str(part) for part in node.identity)

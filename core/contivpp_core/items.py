@@ -12,7 +12,7 @@ Descriptors send nothing on their own account and keep no state about items.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec

@@ -7,6 +7,7 @@ A cluster may have a hundred thousand endpoints: they are plain values that the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -286,15 +287,17 @@ def _endpoint(found: _Endpoint) -> Endpoint:
         ready = conditions.ready is not False
         serving = ready if conditions.serving is None else conditions.serving
         terminating = conditions.terminating is True
+    # A hundred thousand endpoints are on a few hundred nodes.
+    node, zone = intern(found.node_name or ""), intern(found.zone or "")
     if hints is None:
-        return Endpoint(found.addresses[0], found.node_name or "", ready, serving, terminating, found.zone or "")
+        return Endpoint(found.addresses[0], node, ready, serving, terminating, zone)
     return Endpoint(
         found.addresses[0],
-        found.node_name or "",
+        node,
         ready,
         serving,
         terminating,
-        found.zone or "",
+        zone,
         tuple([each.name for each in hints.for_zones or ()]),
         tuple([each.name for each in hints.for_nodes or ()]),
     )

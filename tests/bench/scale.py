@@ -73,10 +73,10 @@ def lines(once: list[dict[str, Any]], twice: list[dict[str, Any]]) -> list[Measu
             Goal(2.3),
             {"runs": twice},
         ),
-        line("longest pause of the event loop at a cold start", "ms", "pause_ms"),
+        line("longest turn of the event loop at a cold start, CPU time", "ms", "pause_ms"),
         line("one endpoint moves, p50", "ms", "change_p50_ms", 2),
         line("one endpoint moves, p99", "ms", "change_p99_ms", 10),
         line("resync when nothing differs", "s", "resync_s", 1),
-        line("longest pause of the event loop at a resync", "ms", "resync_pause_ms"),
+        line("longest turn of the event loop at a resync, CPU time", "ms", "resync_pause_ms"),
         line("memory of the agent, in all", "MB", "agent_after_mb", 200),
     ]

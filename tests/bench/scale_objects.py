@@ -29,7 +29,9 @@ def address(first: int, number: int) -> str:
     return f"10.{first + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-def _object(kind: str, number: int, name: str, version: str = "v1", labels: dict[str, str] | None = None, **parts: Any) -> bytes:
+def _object(
+    kind: str, number: int, name: str, version: str = "v1", labels: dict[str, str] | None = None, **parts: Any
+) -> bytes:
     metadata = {
         "name": name,
         "namespace": f"team-{number % 7}",

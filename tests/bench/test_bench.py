@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
 from tests.bench.__main__ import main
+from tests.bench.machine import ROOT
 from tests.bench.parts import parts_of
 from tests.bench.result import Goal, Measured, Run
+from tests.bench.scale import lines
 
 SPANS = [
     ("serve ADD", 1.0, 9.0),
@@ -71,3 +77,33 @@ def test_an_unknown_name_is_refused_with_those_that_exist(capsys: pytest.Capture
         main(["nonsense"])
     assert caught.value.code == 2
     assert "add, burst, start" in capsys.readouterr().err
+
+
+def few_services(number: int) -> dict[str, Any]:
+    """Return what the benchmark of many services finds with few, without a VPP."""
+    environment = {name: value for name, value in os.environ.items() if name != "CONTIVPP_VPP"}
+    command = [sys.executable, "-m", "tests.bench.scale_agent", str(number), "5"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60, cwd=ROOT, env=environment)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_services_are_measured_without_a_vpp_which_is_told() -> None:
+    once, twice = few_services(20), few_services(40)
+    table = Run({}, lines([once], [twice])).table()
+    assert "20 services from raw JSON to the test dataplane's last answer" in table
+    assert "40 services" in table
+    assert once["cold_s"] == pytest.approx(once["decode_s"] + once["render_s"] + once["schedule_s"])
+    assert (once["changes"], once["services"], once["vpp"]) == (5, 20, "in memory")
+
+
+def test_of_several_runs_the_medians_are_told() -> None:
+    keys = ("cold_s", "decode_s", "render_s", "schedule_s", "cpu_s", "vpp_cpu_s", "pause_ms", "change_p50_ms",
+            "change_p99_ms", "resync_s", "resync_pause_ms", "agent_after_mb")  # fmt: skip
+    once = [dict.fromkeys(keys, value) | {"services": 10, "vpp": "real"} for value in (1.0, 2.0, 9.0)]
+    twice = [each | {"services": 20, "cold_s": 2 * each["cold_s"]} for each in once]
+    found = {line.what: line for line in lines(once, twice)}
+    assert found["10 services from raw JSON to VPP's last answer"].met
+    assert found["20 services"].ratio == 2.0
+    assert found["20 services"].met
+    assert found["resync when nothing differs"].met is False

@@ -144,10 +144,7 @@ class Decider:
     def _satisfied(self, dependency: Dependency) -> bool:
         if dependency.fact is not None:
             return self._fact(*dependency.fact)
-        for key in dependency.keys:
-            if self._stands(key, dependency):
-                return True
-        return False
+        return any(self._stands(key, dependency) for key in dependency.keys)
 
     def _stands(self, key: str, dependency: Dependency) -> bool:
         provider = self.graph.provider(key)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations in flight without a task of their own: one message each, and a callback for its answer.
+"""Operations, and those in flight without a task of their own: one message each, and a callback for its answer.
 
 A cold start makes ten thousand objects; a task and a future for each would take as long as everything else.
 """
@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from contivpp_core.items import Item
-from contivpp_core.scheduler.graph import Node
+from contivpp_core.scheduler.decide import Decision
+from contivpp_core.scheduler.graph import Actual, Node
 
-__all__ = ["Posted"]
+__all__ = ["Operation", "Posted"]
 
 log = logging.getLogger(__name__)
+
+
+class Operation(NamedTuple):
+    """What is done at a node; `item` is wanted, `actual` was there before, `handles` are those to make it with."""
+
+    node: Node
+    decision: Decision
+    item: Item | None
+    actual: Actual | None
+    handles: dict[str, Any]
 
 
 class Posted:
@@ -30,13 +41,10 @@ class Posted:
         return bool(self._nodes)
 
     def create(
-        self,
-        node: Node,
-        item: Item,
-        handles: Mapping[str, Any],
-        answered: Callable[[Any, Exception | None], None],
+        self, operation: Operation, answered: Callable[[Any, Exception | None], None]
     ) -> bool:
         """Have the descriptor send what makes the object; tell whether it did. `answered` is called once, later."""
+        node = operation.node
         number = node.touched
 
         def ended(handle: Any, error: Exception | None) -> None:
@@ -49,7 +57,7 @@ class Posted:
 
         self._nodes[node.key] = node
         try:
-            if node.descriptor.begin_create(item, handles, ended):
+            if node.descriptor.begin_create(operation.item, operation.handles, ended):
                 return True
         except Exception:  # foreign code: it will tell the same when it is asked the long way
             log.debug("begin_create failed", extra={"key": node.key}, exc_info=True)

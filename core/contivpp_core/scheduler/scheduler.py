@@ -15,6 +15,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,9 +24,9 @@ from contivpp_core.clock import gently
 from contivpp_core.errors import ContivError
 from contivpp_core.items import AnyDescriptor, Found, Item, Outcome, Owner, Unavailable
 from contivpp_core.scheduler.check import CheckReport, Checks
-from contivpp_core.scheduler.decide import Create, Decider, Decision, Nothing, ReadBack, Remove, Update, Wait
+from contivpp_core.scheduler.decide import Create, Decider, Nothing, ReadBack, Remove, Update, Wait
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
-from contivpp_core.scheduler.posted import Posted
+from contivpp_core.scheduler.posted import Operation, Posted
 from contivpp_core.scheduler.pump import Pump
 from contivpp_core.scheduler.resync import Resync
 from contivpp_core.scheduler.status import ItemStatus, NotApplied, counts_of, not_applied_of, status_of
@@ -381,74 +382,52 @@ class Scheduler:
         node.touched = self._operations
         self._checks.touched(node.key)
         self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
-        if isinstance(decision, Create):
-            assert item is not None
-            wanted = item
-            conclude = lambda handle, error: self._conclude(node, decision, wanted, None, handles, handle, error)  # noqa: E731
-            if self._posted.create(node, item, handles, conclude):
-                return
-        operation = self._operate(node, decision, item, actual, handles)
-        self._tasks[node.key] = asyncio.get_running_loop().create_task(operation)
+        operation = Operation(node, decision, item, actual, handles)
+        if not (isinstance(decision, Create) and self._posted.create(operation, partial(self._conclude, operation))):
+            self._tasks[node.key] = asyncio.get_running_loop().create_task(self._operate(operation))
 
-    async def _operate(
-        self, node: Node, decision: Decision, item: Item | None, actual: Actual | None, handles: dict[str, Any]
-    ) -> None:
+    async def _operate(self, operation: Operation) -> None:
+        node, decision, item, actual, handles = operation
         handle: Any = None
         failure: Exception | None = None
-        descriptor = node.descriptor
         try:
             match decision:
                 case Create():
-                    handle = await descriptor.create(item, handles)
+                    handle = await node.descriptor.create(item, handles)
                 case Update():
                     assert actual is not None
-                    handle = await descriptor.update(actual.item, item, actual.handle, handles)
+                    handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
                 case Remove():
                     assert actual is not None
-                    await descriptor.delete(actual.item, actual.handle, actual.handles)
+                    await node.descriptor.delete(actual.item, actual.handle, actual.handles)
         except asyncio.CancelledError:
             node.unknown = True
             self._ended(node, handles, {node.key})
             raise
         except Exception as error:  # foreign code and foreign dataplanes: each failure belongs to its item alone
             failure = error
-        self._conclude(node, decision, item, actual, handles, handle, failure)
+        self._conclude(operation, handle, failure)
 
-    def _conclude(
-        self,
-        node: Node,
-        decision: Decision,
-        item: Item | None,
-        actual: Actual | None,
-        handles: dict[str, Any],
-        handle: Any,
-        failure: Exception | None,
-    ) -> None:
+    def _conclude(self, operation: Operation, handle: Any, failure: Exception | None) -> None:
         """An operation has ended."""
+        node = operation.node
         woken: set[str] = {node.key}
         try:
             if failure is None:
                 try:
-                    woken |= self._effect(node, decision, item, actual, handles, handle)
+                    woken |= self._effect(operation, handle)
                 except Exception as error:  # what an item depends on is told by foreign code, too
                     failure = error
             if failure is not None:
                 self.counters.failed[node.descriptor.kind] += 1
                 self._failed(node, failure)
         finally:
-            self._ended(node, handles, woken)
+            self._ended(node, operation.handles, woken)
         self.pump()
 
-    def _effect(
-        self,
-        node: Node,
-        decision: Decision,
-        item: Item | None,
-        actual: Actual | None,
-        handles: dict[str, Any],
-        handle: Any,
-    ) -> set[str]:
+    def _effect(self, operation: Operation, handle: Any) -> set[str]:
         """Believe what an operation did; return whom to decide again."""
+        node, decision, item, actual, handles = operation
         kind = node.descriptor.kind
         if isinstance(decision, Remove):
             woken = self._vanished(node)

@@ -316,6 +316,7 @@ class Agent:
             revision=report.revision,
             cause=report.cause,
             changed=report.changed,
+            changed_total=report.changed_total,
             created=created,
             updated=updated,
             deleted=deleted,

@@ -12,7 +12,7 @@ import gc
 
 __all__ = ["spare"]
 
-_THRESHOLDS = (50_000, 20, 50)
+_THRESHOLDS = (20_000, 10, 100)
 
 
 def spare() -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from contivpp_core.clock import SLICE_SECONDS, gently
 from contivpp_core.engine import Engine
+from contivpp_core.journal import SHOWN_KEYS
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.state import Change, State, Write
 
@@ -33,8 +34,9 @@ class WriteReport(NamedTuple):
 
     revision: int
     cause: str
-    changed: tuple[str, ...]  # table/key
-    items: tuple[str, ...]  # keys of items whose owners or values changed, in any order
+    changed: tuple[str, ...]  # table/key, of the first SHOWN_KEYS
+    changed_total: int
+    items: int  # how many items' owners or values changed
     failures: int
     render_seconds: float
 
@@ -124,7 +126,7 @@ class Controller:
             self._engine.note(changes, flips)
         else:
             changes, flips = await self._state.apply_gently(batch.writes)
-            async for few in gently([changes[i : i + FEW_KEYS] for i in range(0, len(changes), FEW_KEYS)]):
+            async for few in gently(_parts(changes)):
                 self._engine.note(few)
             self._engine.note((), flips)
         if not changes and not flips:
@@ -139,7 +141,8 @@ class Controller:
             self._scheduler.submit(keys, self._engine.owners, urgent=batch.urgent)
         else:
             await self._scheduler.submit_gently(keys, self._engine.owners, urgent=batch.urgent)
-        self._scheduler.wake(*((change.table, change.key) for change in changes))
+        async for few in gently(_parts(changes)):
+            self._scheduler.wake(*[(change.table, change.key) for change in few])
         if flips:
             self._scheduler.touch_all()  # what was held may go now
         self._report(batch.cause, changes, keys, loop.time() - begin)
@@ -152,9 +155,14 @@ class Controller:
             WriteReport(
                 self._state.revision,
                 cause,
-                tuple([f"{change.table}/{change.key}" for change in changes]),
-                tuple(keys),
+                tuple([f"{change.table}/{change.key}" for change in changes[:SHOWN_KEYS]]),
+                len(changes),
+                len(keys),
                 len(self._engine.failures),
                 seconds,
             )
         )
+
+
+def _parts(changes: list[Change]) -> list[list[Change]]:
+    return [changes[first : first + FEW_KEYS] for first in range(0, len(changes), FEW_KEYS)]

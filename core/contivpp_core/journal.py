@@ -69,20 +69,21 @@ class Journal:
         revision: int,
         cause: str,
         changed: Sequence[str] = (),
+        changed_total: int | None = None,
         created: int = 0,
         updated: int = 0,
         deleted: int = 0,
         failed: Mapping[str, str] | None = None,
         durations: Mapping[str, float] | None = None,
     ) -> Entry:
-        """Add an entry; long lists of keys are cut, their length is kept."""
+        """Add an entry; long lists of keys are cut, their length is kept (`changed_total` where it is cut already)."""
         failed = failed or {}
         entry = Entry(
             revision=revision,
             time=self._clock.now(),
             cause=cause,
             changed=tuple(changed[:SHOWN_KEYS]),
-            changed_total=len(changed),
+            changed_total=len(changed) if changed_total is None else changed_total,
             created=created,
             updated=updated,
             deleted=deleted,

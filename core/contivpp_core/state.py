@@ -195,14 +195,16 @@ class State:
         batch = _Batch()
         for write in writes:
             self._carry_out(write, batch)
-        return self._result(batch)
+        changes = [change for key, old in batch.before.items() if (change := self._change(key, old))]
+        return self._result(batch, changes)
 
     async def apply_gently(self, writes: Iterable[Write]) -> tuple[list[Change], list[str]]:
         """Carry out one large batch, giving way to the event loop: who looks meanwhile sees a part of it."""
         batch = _Batch()
         async for write in gently(writes):
             self._carry_out(write, batch)
-        return self._result(batch)
+        changes = [change async for key, old in gently(batch.before.items()) if (change := self._change(key, old))]
+        return self._result(batch, changes)
 
     def _carry_out(self, write: Write, batch: _Batch) -> None:
         rows = self.table(write.table)
@@ -218,12 +220,12 @@ class State:
             rows.ready = write.ready
             batch.flips.append(write.table)
 
-    def _result(self, batch: _Batch) -> tuple[list[Change], list[str]]:
-        changes = []
-        for (table, key), old in batch.before.items():
-            new = self._tables[table].get(key)
-            if new is not old and new != old:
-                changes.append(Change(table, key, old, new))
+    def _change(self, place: tuple[str, str], old: Any) -> Change | None:
+        table, key = place
+        new = self._tables[table].get(key)
+        return Change(table, key, old, new) if new is not old and new != old else None
+
+    def _result(self, batch: _Batch, changes: list[Change]) -> tuple[list[Change], list[str]]:
         if changes or batch.flips:
             self.revision += 1
         return changes, batch.flips

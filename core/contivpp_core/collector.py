@@ -12,7 +12,8 @@ import gc
 
 __all__ = ["spare"]
 
-_THRESHOLDS = (20_000, 10, 100)
+_THRESHOLDS = (10_000, 3, 1000)
+"""Few objects at once: a collection stops everything for some milliseconds, a full one for much longer."""
 
 
 def spare() -> None:

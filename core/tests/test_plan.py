@@ -136,6 +136,13 @@ async def test_lists_are_opened_and_objects_without_a_namespace_are_in_the_defau
 
 
 @scenario(P)
+async def test_objects_that_no_plugin_makes_anything_of_are_named(rig: Rig) -> None:
+    plan = await rig.plan(P, {"kind": "Service", "metadata": {"name": "s"}})
+    assert plan.changes == ()
+    assert plan.notes == ("Service: no enabled plugin makes anything of objects of this kind",)
+
+
+@scenario(P)
 async def test_every_object_that_is_wrong_is_told(rig: Rig) -> None:
     with pytest.raises(ConfigError) as raised:
         await rig.plan({"kind": "Pod", "metadata": {"name": 7}}, "text", P, P, {"metadata": {}})

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from contivpp_core import loading
 from contivpp_core.clock import SimulatedLoop
 from contivpp_core.config import CORE_FIELDS, Source
+from contivpp_core.engine import Engine
 from contivpp_core.errors import ConfigError, NotReady, PluginError
 from contivpp_core.items import Unavailable
 from contivpp_core.loading import LoadedPlugin
@@ -117,7 +118,7 @@ class _Rehearsed:
             operations=_counted(rehearsal),
             failures={str(owner): error for owner, error in sorted(engine.failures.items())},
             settings=settings,
-            notes=(*self._circumstances(), *notes),
+            notes=(*self._circumstances(), *notes, *_without_effect(written, engine)),
         )
 
     def _circumstances(self) -> Iterator[str]:
@@ -242,3 +243,10 @@ def _yielding() -> Iterator[None]:
         sys.setswitchinterval(interval)
         if collecting:
             gc.enable()
+
+
+def _without_effect(written: list[Write], engine: Engine) -> Iterator[str]:
+    """Say which objects no renderer looks at."""
+    read = {table for each in engine.renderers.values() for table in each.reads | {each.table}}
+    for table in sorted({write.table for write in written} - read):
+        yield f"{table}: no enabled plugin makes anything of objects of this kind"

@@ -47,7 +47,7 @@ class _Record(msgspec.Struct, frozen=True):
 async def probe_tap(client: Client) -> TapSupport:
     """Make a TAP and delete it.
 
-    Raises where nothing is known afterwards: the connection is lost, or VPP refuses (NotReady) for a reason that may pass.
+    Raises where nothing is known afterwards: the connection is lost, or VPP refuses it for now (NotReady).
     The answer decides how pods are wired as long as this VPP lives.
     """
     try:

@@ -40,6 +40,8 @@ class FibSourceNumber:
 
     async def get(self) -> int:
         """Return the number; register the source where it is missing."""
+        if self._number is not None and self._client is self._vpp.client:  # as thousands of routes find it
+            return self._number
         async with self._lock:
             number = await self.find()
             if number is None:

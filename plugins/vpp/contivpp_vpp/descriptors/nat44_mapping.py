@@ -36,7 +36,7 @@ from contivpp_vpp.messages import (
     NatWorkerDump,
 )
 from contivpp_vpp.nat_items import parts_of_tag
-from contivpp_vpp.values import TAG_PREFIX, address_bytes
+from contivpp_vpp.values import TAG_PREFIX, ipv4_bytes
 
 __all__ = ["Nat44MappingDescriptor", "Place", "addition"]
 
@@ -166,13 +166,20 @@ class _Workers:
         self._vpp = vpp
         self._client: Client | None = None
         self._count = 0
+        self._lock = asyncio.Lock()
 
     async def count(self) -> int:
-        client = self._vpp.client
-        if self._client is not client or client is None:
-            self._count = len(await self._vpp.dump(NatWorkerDump()))
-            self._client = client
-        return self._count
+        if self._known():
+            return self._count
+        async with self._lock:  # the first of thousands asks
+            if not self._known():
+                client = self._vpp.client
+                self._count = len(await self._vpp.dump(NatWorkerDump()))
+                self._client = client
+            return self._count
+
+    def _known(self) -> bool:
+        return self._client is not None and self._client is self._vpp.client
 
 
 def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
@@ -185,12 +192,23 @@ def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
         protocol=place.protocol,
         affinity=item.affinity_seconds,
         tag=item.tag,
-        locals=(*map(_local, item.backends), _NEVER_CHOSEN),
+        locals=(
+            *[
+                Nat44LbAddrPort(
+                    addr=ipv4_bytes(backend.address),
+                    port=backend.port,
+                    probability=backend.probability,
+                    vrf_id=backend.vrf,
+                )
+                for backend in item.backends
+            ],
+            _NEVER_CHOSEN,
+        ),
     )
 
 
 def _place(item: Nat44Mapping) -> Place:
-    return Place(_NUMBERS[item.protocol], address_bytes(item.address), item.port)
+    return Place(_NUMBERS[item.protocol], ipv4_bytes(item.address), item.port)
 
 
 def _flags(item: Nat44Mapping) -> NatConfigFlags:
@@ -199,7 +217,7 @@ def _flags(item: Nat44Mapping) -> NatConfigFlags:
 
 def _local(backend: NatBackend) -> Nat44LbAddrPort:
     return Nat44LbAddrPort(
-        addr=socket.inet_pton(socket.AF_INET, backend.address),
+        addr=ipv4_bytes(backend.address),
         port=backend.port,
         probability=backend.probability,
         vrf_id=backend.vrf,

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import add, crossing, existing
+from tests.bench import add, crossing, existing, messages
 from tests.bench.machine import machine
 from tests.bench.result import Broken, Measured, Run, Skipped
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Measured]]] = {
     "probes": existing.probes,
     "mesh": existing.mesh,
     "crossing": crossing.crossing,
+    "messages": messages.messages,
 }
 EXAMPLES = """examples:
   python -m tests.bench

@@ -164,9 +164,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether as many requests as allowed are without an answer."""
+        """Whether as many requests as allowed are without an answer, or VPP does not read as fast as we write."""
         dialogue, settings = self._dialogue, self.settings
-        return dialogue.unanswered >= settings.unanswered or dialogue.bytes_in_flight >= settings.bytes_in_flight
+        return (
+            dialogue.unanswered >= settings.unanswered
+            or dialogue.bytes_in_flight >= settings.bytes_in_flight
+            or (self._paused and dialogue.outgoing_size >= _ENOUGH)
+        )
 
     async def capacity(self) -> None:
         """Wait until there is room for a request; first come, first served."""
@@ -243,6 +247,11 @@ class Connection(asyncio.Protocol):
         return self._dialogue.subscribe(event, callback)
 
     @property
+    def table(self) -> Mapping[str, int]:
+        """The messages that this VPP has: name and CRC, with their numbers."""
+        return self._dialogue.table
+
+    @property
     def statistics(self) -> Mapping[str, MessageStatistics]:
         """By the name of the request."""
         return self._dialogue.statistics
@@ -291,6 +300,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._plan_flush()
+        if self._waiting:
+            self._admit()
 
     # Inside
 

@@ -38,7 +38,7 @@ from contivpp_vpp.messages import (
 from contivpp_vpp.nat_items import parts_of_tag
 from contivpp_vpp.values import TAG_PREFIX, ipv4_bytes
 
-__all__ = ["Nat44MappingDescriptor", "Place", "addition"]
+__all__ = ["Nat44MappingDescriptor", "Place", "addition", "place_of", "removal"]
 
 _NEVER_CHOSEN = Nat44LbAddrPort(addr=bytes(4), port=1, probability=0)
 _IN_ONE_GO = 100
@@ -102,7 +102,7 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
                     f"VPP has a mapping of {item.protocol} {item.address}:{item.port} that is not ours: delete it there"
                 ) from error
             raise
-        return _place(item)
+        return place_of(item)
 
     async def update(self, old: Nat44Mapping, new: Nat44Mapping, handle: Place, handles: Mapping[str, Any]) -> Place:
         steps = changes(old.backends, new.backends)
@@ -130,14 +130,7 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
             await self.vpp.request(message)
 
     async def delete(self, item: Nat44Mapping | None, handle: Place, handles: Mapping[str, Any]) -> None:
-        message = Nat44AddDelLbStaticMapping(
-            is_add=False,
-            flags=NatConfigFlags.OUT2IN_ONLY,
-            external_addr=handle.address,
-            external_port=handle.port,
-            protocol=handle.protocol,
-        )
-        await self.vpp.ensure(message, *ABSENT, _NO_LB)
+        await self.vpp.ensure(removal(handle), *ABSENT, _NO_LB)
 
     async def dump(self, known: Known) -> list[Found]:
         found = []
@@ -184,7 +177,7 @@ class _Workers:
 
 def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
     """Return the message that makes a mapping."""
-    place = _place(item)
+    place = place_of(item)
     return Nat44AddDelLbStaticMapping(
         flags=_flags(item),
         external_addr=place.address,
@@ -207,7 +200,19 @@ def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
     )
 
 
-def _place(item: Nat44Mapping) -> Place:
+def removal(place: Place) -> Nat44AddDelLbStaticMapping:
+    """Return the message that takes a mapping away."""
+    return Nat44AddDelLbStaticMapping(
+        is_add=False,
+        flags=NatConfigFlags.OUT2IN_ONLY,
+        external_addr=place.address,
+        external_port=place.port,
+        protocol=place.protocol,
+    )
+
+
+def place_of(item: Nat44Mapping) -> Place:
+    """Return what VPP knows a wanted mapping by."""
     return Place(_NUMBERS[item.protocol], ipv4_bytes(item.address), item.port)
 
 

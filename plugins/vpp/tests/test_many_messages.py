@@ -13,6 +13,7 @@ from contivpp_vpp.connection import Connection, ConnectionSettings
 from contivpp_vpp.descriptors.nat44_mapping import Nat44MappingDescriptor
 from contivpp_vpp.errors import ConnectionLost, MissingMessages, VppError
 from contivpp_vpp.items import Nat44Mapping, NatBackend
+from contivpp_vpp.once import AskedOnce
 from contivpp_vpp.scripted import ScriptedVpp
 from contivpp_vpp.wire.base import Request
 from contivpp_vpp.wire.errors import InvalidMessage
@@ -218,5 +219,38 @@ def test_thousands_of_mappings_ask_once_for_the_workers(simulated):
         assert kinds.count(messages.NatWorkerDump) == 1
         assert kinds.count(messages.Nat44AddDelLbStaticMapping) == 2000
         connection.close()
+
+    simulated(scenario())
+
+
+def test_what_is_asked_once_survives_failures_and_is_asked_of_each_vpp(simulated):
+    async def scenario():
+        access = VppAccess()
+        access.client = first = await open_to(ScriptedVpp())
+        outcomes: list[Any] = [ValueError("once"), asyncio.CancelledError(), 7, 8]
+        asked: list[Any] = []
+
+        async def ask() -> int:
+            outcome = outcomes.pop(0)
+            asked.append(outcome)
+            await asyncio.sleep(1)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return int(outcome)
+
+        once = AskedOnce(access, ask)
+        assert once.known() is None
+        answers = await asyncio.gather(*(asyncio.ensure_future(once.get()) for _ in range(6)), return_exceptions=True)
+        assert [type(each).__name__ for each in answers[:2]] == ["ValueError", "CancelledError"]
+        assert answers[2:] == [7, 7, 7, 7]
+        assert once.known() == 7
+        access.client = second = await open_to(ScriptedVpp())
+        assert once.known() is None
+        assert await once.get() == 8
+        access.client = None
+        assert once.known() is None
+        assert len(asked) == 4
+        first.close()
+        second.close()
 
     simulated(scenario())

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from contivpp_core.items import Dependency, Found, Item, Known, Outcome
-from contivpp_vpp.access import Client, ForeignObject, Refused, VppAccess, together
+from contivpp_vpp.access import ForeignObject, Refused, VppAccess, together
 from contivpp_vpp.descriptors.base import VppDescriptor
 from contivpp_vpp.descriptors.nat44_base import ABSENT, EXISTS, IN_NAT44, HalfDone, all_of, outcome_in_nat44
 from contivpp_vpp.descriptors.nat44_changes import changes, in_any_order
@@ -36,6 +36,7 @@ from contivpp_vpp.messages import (
     NatWorkerDump,
 )
 from contivpp_vpp.nat_items import parts_of_tag
+from contivpp_vpp.once import AskedOnce
 from contivpp_vpp.values import TAG_PREFIX, ipv4_bytes
 
 __all__ = ["Nat44MappingDescriptor", "Place", "addition", "place_of", "removal"]
@@ -74,7 +75,7 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
 
     def __init__(self, vpp: VppAccess) -> None:
         super().__init__(vpp)
-        self._workers = _Workers(vpp)
+        self._workers = AskedOnce(vpp, self._count_workers)
 
     def classify(self, error: Exception) -> Outcome:
         return outcome_in_nat44(error)
@@ -92,7 +93,7 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
         return changes(old.backends, new.backends) is None
 
     async def create(self, item: Nat44Mapping, handles: Mapping[str, Any]) -> Place:
-        if (workers := await self._workers.count()) > 1:
+        if (workers := await self._workers.get()) > 1:
             raise Refused(f"VPP has {workers} workers: over more than one, it may lead connections nowhere")
         try:
             await self.vpp.request(addition(item))
@@ -103,6 +104,10 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
                 ) from error
             raise
         return place_of(item)
+
+    async def _count_workers(self) -> int:
+        """How many workers NAT44 has; it does not change while VPP lives."""
+        return len(await self.vpp.dump(NatWorkerDump()))
 
     async def update(self, old: Nat44Mapping, new: Nat44Mapping, handle: Place, handles: Mapping[str, Any]) -> Place:
         steps = changes(old.backends, new.backends)
@@ -150,29 +155,6 @@ async def _one_by_one(work: Iterable[Any]) -> None:
     finally:
         for each in pending:
             each.close()
-
-
-class _Workers:
-    """How many workers NAT44 has; it does not change while VPP lives."""
-
-    def __init__(self, vpp: VppAccess) -> None:
-        self._vpp = vpp
-        self._client: Client | None = None
-        self._count = 0
-        self._lock = asyncio.Lock()
-
-    async def count(self) -> int:
-        if self._known():
-            return self._count
-        async with self._lock:  # the first of thousands asks
-            if not self._known():
-                client = self._vpp.client
-                self._count = len(await self._vpp.dump(NatWorkerDump()))
-                self._client = client
-            return self._count
-
-    def _known(self) -> bool:
-        return self._client is not None and self._client is self._vpp.client
 
 
 def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:

@@ -51,9 +51,8 @@ class Batch:
         self.left = 0
         self.complete = False  # no more requests will come
 
-    def answered(self, request: Any, error: Exception | None) -> None:
-        """One answer came, or will not come."""
-        self.left -= 1
+    def told(self, request: Any, error: Exception | None) -> None:
+        """A request failed, or the last answer is there."""
         if error is not None:
             call(self.refused, request, error)
         if self.complete and not self.left:

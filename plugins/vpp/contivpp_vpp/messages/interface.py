@@ -48,7 +48,7 @@ __all__ = [
 
 class SwInterfaceDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_details"
-    CRC = 0x6C221FC7
+    CRC = 0x6c221fc7
 
     sw_if_index: int = 0
     sup_sw_if_index: int = 0
@@ -80,67 +80,67 @@ class SwInterfaceDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class SwInterfaceDump(Dump[SwInterfaceDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_dump"
-    CRC = 0xAA610C27
+    CRC = 0xaa610c27
     DETAILS = SwInterfaceDetails
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     name_filter_valid: bool = False
     name_filter: str = ""
 
 
 class SwInterfaceSetFlagsReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_flags_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceSetFlags(Request[SwInterfaceSetFlagsReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_flags"
-    CRC = 0xF5AEC1B8
+    CRC = 0xf5aec1b8
     REPLY = SwInterfaceSetFlagsReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     flags: IfStatusFlags = IfStatusFlags(0)
 
 
 class SwInterfaceSetMtuReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_mtu_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceSetMtu(Request[SwInterfaceSetMtuReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_mtu"
-    CRC = 0x5CBE85E5
+    CRC = 0x5cbe85e5
     REPLY = SwInterfaceSetMtuReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     mtu: tuple[int, ...] = (0,) * 4
 
 
 class HwInterfaceSetMtuReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "hw_interface_set_mtu_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class HwInterfaceSetMtu(Request[HwInterfaceSetMtuReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "hw_interface_set_mtu"
-    CRC = 0xE6746899
+    CRC = 0xe6746899
     REPLY = HwInterfaceSetMtuReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     mtu: int = 0
 
 
 class SwInterfaceAddDelAddressReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_add_del_address_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceAddDelAddress(Request[SwInterfaceAddDelAddressReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_add_del_address"
-    CRC = 0x5463D73B
+    CRC = 0x5463d73b
     REPLY = SwInterfaceAddDelAddressReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     is_add: bool = True
     del_all: bool = False
     prefix: Prefix = Prefix()
@@ -148,102 +148,102 @@ class SwInterfaceAddDelAddress(Request[SwInterfaceAddDelAddressReply], frozen=Tr
 
 class SwInterfaceSetUnnumberedReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_unnumbered_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceSetUnnumbered(Request[SwInterfaceSetUnnumberedReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_unnumbered"
-    CRC = 0x154A6439
+    CRC = 0x154a6439
     REPLY = SwInterfaceSetUnnumberedReply
 
-    sw_if_index: int = 0xFFFFFFFF
-    unnumbered_sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
+    unnumbered_sw_if_index: int = 0xffffffff
     is_add: bool = True
 
 
 class SwInterfaceSetTableReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_table_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceSetTable(Request[SwInterfaceSetTableReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_table"
-    CRC = 0xDF42A577
+    CRC = 0xdf42a577
     REPLY = SwInterfaceSetTableReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     is_ipv6: bool = False
     vrf_id: int = 0
 
 
 class SwInterfaceGetTableReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_get_table_reply"
-    CRC = 0xA6EB0109
+    CRC = 0xa6eb0109
 
     vrf_id: int = 0
 
 
 class SwInterfaceGetTable(Request[SwInterfaceGetTableReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_get_table"
-    CRC = 0x2D033DE4
+    CRC = 0x2d033de4
     REPLY = SwInterfaceGetTableReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     is_ipv6: bool = False
 
 
 class SwInterfaceSetMacAddressReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_mac_address_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceSetMacAddress(Request[SwInterfaceSetMacAddressReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_mac_address"
-    CRC = 0xC536E7EB
+    CRC = 0xc536e7eb
     REPLY = SwInterfaceSetMacAddressReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     mac_address: bytes = bytes(6)
 
 
 class SwInterfaceGetMacAddressReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_get_mac_address_reply"
-    CRC = 0x40EF2C08
+    CRC = 0x40ef2c08
 
     mac_address: bytes = bytes(6)
 
 
 class SwInterfaceGetMacAddress(Request[SwInterfaceGetMacAddressReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_get_mac_address"
-    CRC = 0xF9E6675E
+    CRC = 0xf9e6675e
     REPLY = SwInterfaceGetMacAddressReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
 
 
 class SwInterfaceTagAddDelReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_tag_add_del_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceTagAddDel(Request[SwInterfaceTagAddDelReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_tag_add_del"
-    CRC = 0x426F8BC1
+    CRC = 0x426f8bc1
     REPLY = SwInterfaceTagAddDelReply
 
     is_add: bool = True
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     tag: str = ""
 
 
 class WantInterfaceEventsReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "want_interface_events_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class WantInterfaceEvents(Request[WantInterfaceEventsReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "want_interface_events"
-    CRC = 0x476F5A08
+    CRC = 0x476f5a08
     REPLY = WantInterfaceEventsReply
 
     enable_disable: int = 1
@@ -252,7 +252,7 @@ class WantInterfaceEvents(Request[WantInterfaceEventsReply], frozen=True, kw_onl
 
 class SwInterfaceEvent(Event, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_event"
-    CRC = 0x2D3D95A7
+    CRC = 0x2d3d95a7
 
     pid: int = 0
     sw_if_index: int = 0
@@ -262,14 +262,14 @@ class SwInterfaceEvent(Event, frozen=True, kw_only=True, gc=False):
 
 class CreateLoopbackReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "create_loopback_reply"
-    CRC = 0x5383D31F
+    CRC = 0x5383d31f
 
     sw_if_index: int = 0
 
 
 class CreateLoopback(Request[CreateLoopbackReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "create_loopback"
-    CRC = 0x42BB5D22
+    CRC = 0x42bb5d22
     REPLY = CreateLoopbackReply
 
     mac_address: bytes = bytes(6)
@@ -277,14 +277,14 @@ class CreateLoopback(Request[CreateLoopbackReply], frozen=True, kw_only=True, gc
 
 class CreateLoopbackInstanceReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "create_loopback_instance_reply"
-    CRC = 0x5383D31F
+    CRC = 0x5383d31f
 
     sw_if_index: int = 0
 
 
 class CreateLoopbackInstance(Request[CreateLoopbackInstanceReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "create_loopback_instance"
-    CRC = 0xD36A3EE2
+    CRC = 0xd36a3ee2
     REPLY = CreateLoopbackInstanceReply
 
     mac_address: bytes = bytes(6)
@@ -294,30 +294,30 @@ class CreateLoopbackInstance(Request[CreateLoopbackInstanceReply], frozen=True, 
 
 class DeleteLoopbackReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "delete_loopback_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class DeleteLoopback(Request[DeleteLoopbackReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "delete_loopback"
-    CRC = 0xF9E6675E
+    CRC = 0xf9e6675e
     REPLY = DeleteLoopbackReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
 
 
 class CreateSubifReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "create_subif_reply"
-    CRC = 0x5383D31F
+    CRC = 0x5383d31f
 
     sw_if_index: int = 0
 
 
 class CreateSubif(Request[CreateSubifReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "create_subif"
-    CRC = 0x790CA755
+    CRC = 0x790ca755
     REPLY = CreateSubifReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     sub_id: int = 0
     sub_if_flags: SubIfFlags = SubIfFlags(0)
     outer_vlan_id: int = 0
@@ -326,12 +326,12 @@ class CreateSubif(Request[CreateSubifReply], frozen=True, kw_only=True, gc=False
 
 class DeleteSubifReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "delete_subif_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class DeleteSubif(Request[DeleteSubifReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "delete_subif"
-    CRC = 0xF9E6675E
+    CRC = 0xf9e6675e
     REPLY = DeleteSubifReply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff

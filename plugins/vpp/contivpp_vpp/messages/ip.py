@@ -86,7 +86,7 @@ class FibMplsLabel(Structure, frozen=True, kw_only=True, gc=False):
 class FibPath(Structure, frozen=True, kw_only=True, gc=False):
     TYPE = "fib_path"
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     table_id: int = 0
     rpf_id: int = 0
     weight: int = 1
@@ -121,12 +121,12 @@ class FibSource(Structure, frozen=True, kw_only=True, gc=False):
 
 class IpTableAddDelReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_table_add_del_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class IpTableAddDel(Request[IpTableAddDelReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_table_add_del"
-    CRC = 0x0FFDAEC0
+    CRC = 0x0ffdaec0
     REPLY = IpTableAddDelReply
 
     is_add: bool = True
@@ -135,27 +135,27 @@ class IpTableAddDel(Request[IpTableAddDelReply], frozen=True, kw_only=True, gc=F
 
 class IpTableDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_table_details"
-    CRC = 0xC79FCA0F
+    CRC = 0xc79fca0f
 
     table: IpTable = IpTable()
 
 
 class IpTableDump(Dump[IpTableDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_table_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = IpTableDetails
 
 
 class IpRouteAddDelV2Reply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_route_add_del_v2_reply"
-    CRC = 0x1992DEAB
+    CRC = 0x1992deab
 
     stats_index: int = 0
 
 
 class IpRouteAddDelV2(Request[IpRouteAddDelV2Reply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_route_add_del_v2"
-    CRC = 0x521EF330
+    CRC = 0x521ef330
     REPLY = IpRouteAddDelV2Reply
 
     is_add: bool = True
@@ -165,14 +165,14 @@ class IpRouteAddDelV2(Request[IpRouteAddDelV2Reply], frozen=True, kw_only=True, 
 
 class IpRouteV2Details(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_route_v2_details"
-    CRC = 0xB09AA6C0
+    CRC = 0xb09aa6c0
 
     route: IpRouteV2 = IpRouteV2()
 
 
 class IpRouteV2Dump(Dump[IpRouteV2Details], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_route_v2_dump"
-    CRC = 0xD16F72E6
+    CRC = 0xd16f72e6
     DETAILS = IpRouteV2Details
 
     src: int = 0
@@ -181,7 +181,7 @@ class IpRouteV2Dump(Dump[IpRouteV2Details], frozen=True, kw_only=True, gc=False)
 
 class IpAddressDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_address_details"
-    CRC = 0xEE29B797
+    CRC = 0xee29b797
 
     sw_if_index: int = 0
     prefix: Prefix = Prefix()
@@ -189,16 +189,16 @@ class IpAddressDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class IpAddressDump(Dump[IpAddressDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_address_dump"
-    CRC = 0x2D033DE4
+    CRC = 0x2d033de4
     DETAILS = IpAddressDetails
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     is_ipv6: bool = False
 
 
 class IpUnnumberedDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_unnumbered_details"
-    CRC = 0xCC59BD42
+    CRC = 0xcc59bd42
 
     sw_if_index: int = 0
     ip_sw_if_index: int = 0
@@ -206,22 +206,22 @@ class IpUnnumberedDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class IpUnnumberedDump(Dump[IpUnnumberedDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_unnumbered_dump"
-    CRC = 0xF9E6675E
+    CRC = 0xf9e6675e
     DETAILS = IpUnnumberedDetails
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
 
 
 class FibSourceAddReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "fib_source_add_reply"
-    CRC = 0x604FD6F1
+    CRC = 0x604fd6f1
 
     id: int = 0
 
 
 class FibSourceAdd(Request[FibSourceAddReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "fib_source_add"
-    CRC = 0xB3AC2AEC
+    CRC = 0xb3ac2aec
     REPLY = FibSourceAddReply
 
     src: FibSource = FibSource()
@@ -229,12 +229,12 @@ class FibSourceAdd(Request[FibSourceAddReply], frozen=True, kw_only=True, gc=Fal
 
 class FibSourceDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "fib_source_details"
-    CRC = 0x8668ACDB
+    CRC = 0x8668acdb
 
     src: FibSource = FibSource()
 
 
 class FibSourceDump(Dump[FibSourceDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "fib_source_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = FibSourceDetails

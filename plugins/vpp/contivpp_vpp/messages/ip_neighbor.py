@@ -32,7 +32,7 @@ class IpNeighborFlags(IntFlag, boundary=KEEP):
 class IpNeighbor(Structure, frozen=True, kw_only=True, gc=False):
     TYPE = "ip_neighbor"
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     flags: IpNeighborFlags = IpNeighborFlags.NONE
     mac_address: bytes = bytes(6)
     ip_address: bytes = bytes(4)
@@ -40,14 +40,14 @@ class IpNeighbor(Structure, frozen=True, kw_only=True, gc=False):
 
 class IpNeighborAddDelReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_add_del_reply"
-    CRC = 0x1992DEAB
+    CRC = 0x1992deab
 
     stats_index: int = 0
 
 
 class IpNeighborAddDel(Request[IpNeighborAddDelReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_add_del"
-    CRC = 0x0607C257
+    CRC = 0x0607c257
     REPLY = IpNeighborAddDelReply
 
     is_add: bool = True
@@ -56,7 +56,7 @@ class IpNeighborAddDel(Request[IpNeighborAddDelReply], frozen=True, kw_only=True
 
 class IpNeighborDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_details"
-    CRC = 0xE29D79F0
+    CRC = 0xe29d79f0
 
     age: float = 0.0
     neighbor: IpNeighbor = IpNeighbor()
@@ -64,21 +64,21 @@ class IpNeighborDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class IpNeighborDump(Dump[IpNeighborDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_dump"
-    CRC = 0xD817A484
+    CRC = 0xd817a484
     DETAILS = IpNeighborDetails
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     af: AddressFamily | int = AddressFamily.IP4
 
 
 class IpNeighborConfigReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_config_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class IpNeighborConfig(Request[IpNeighborConfigReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_config"
-    CRC = 0xF4A5CF44
+    CRC = 0xf4a5cf44
     REPLY = IpNeighborConfigReply
 
     af: AddressFamily | int = AddressFamily.IP4
@@ -89,7 +89,7 @@ class IpNeighborConfig(Request[IpNeighborConfigReply], frozen=True, kw_only=True
 
 class IpNeighborConfigGetReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_config_get_reply"
-    CRC = 0x798E6FDD
+    CRC = 0x798e6fdd
 
     af: AddressFamily | int = AddressFamily.IP4
     max_number: int = 0
@@ -99,7 +99,7 @@ class IpNeighborConfigGetReply(Reply, frozen=True, kw_only=True, gc=False):
 
 class IpNeighborConfigGet(Request[IpNeighborConfigGetReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "ip_neighbor_config_get"
-    CRC = 0xA5DB7BF7
+    CRC = 0xa5db7bf7
     REPLY = IpNeighborConfigGetReply
 
     af: AddressFamily | int = AddressFamily.IP4

@@ -53,14 +53,14 @@ class BridgeDomainSwIf(Structure, frozen=True, kw_only=True, gc=False):
 
 class BridgeDomainAddDelV2Reply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "bridge_domain_add_del_v2_reply"
-    CRC = 0xFCB1E980
+    CRC = 0xfcb1e980
 
     bd_id: int = 0
 
 
 class BridgeDomainAddDelV2(Request[BridgeDomainAddDelV2Reply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "bridge_domain_add_del_v2"
-    CRC = 0x600B7170
+    CRC = 0x600b7170
     REPLY = BridgeDomainAddDelV2Reply
 
     bd_id: int = 0
@@ -77,14 +77,14 @@ class BridgeDomainAddDelV2(Request[BridgeDomainAddDelV2Reply], frozen=True, kw_o
 
 class BridgeFlagsReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "bridge_flags_reply"
-    CRC = 0x29B2A2B3
+    CRC = 0x29b2a2b3
 
     resulting_feature_bitmap: int = 0
 
 
 class BridgeFlags(Request[BridgeFlagsReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "bridge_flags"
-    CRC = 0x1B0C5FBD
+    CRC = 0x1b0c5fbd
     REPLY = BridgeFlagsReply
 
     bd_id: int = 0
@@ -94,7 +94,7 @@ class BridgeFlags(Request[BridgeFlagsReply], frozen=True, kw_only=True, gc=False
 
 class BridgeDomainDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "bridge_domain_details"
-    CRC = 0x0FA506FD
+    CRC = 0x0fa506fd
 
     bd_id: int = 0
     flood: bool = False
@@ -112,24 +112,24 @@ class BridgeDomainDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class BridgeDomainDump(Dump[BridgeDomainDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "bridge_domain_dump"
-    CRC = 0x74396A43
+    CRC = 0x74396a43
     DETAILS = BridgeDomainDetails
 
-    bd_id: int = 0xFFFFFFFF
-    sw_if_index: int = 0xFFFFFFFF
+    bd_id: int = 0xffffffff
+    sw_if_index: int = 0xffffffff
 
 
 class SwInterfaceSetL2BridgeReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_l2_bridge_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class SwInterfaceSetL2Bridge(Request[SwInterfaceSetL2BridgeReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_set_l2_bridge"
-    CRC = 0xD0678B13
+    CRC = 0xd0678b13
     REPLY = SwInterfaceSetL2BridgeReply
 
-    rx_sw_if_index: int = 0xFFFFFFFF
+    rx_sw_if_index: int = 0xffffffff
     bd_id: int = 0
     port_type: L2PortType | int = L2PortType.NORMAL
     shg: int = 0
@@ -138,17 +138,17 @@ class SwInterfaceSetL2Bridge(Request[SwInterfaceSetL2BridgeReply], frozen=True, 
 
 class L2fibAddDelReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "l2fib_add_del_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class L2fibAddDel(Request[L2fibAddDelReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "l2fib_add_del"
-    CRC = 0xEDDDA487
+    CRC = 0xeddda487
     REPLY = L2fibAddDelReply
 
     mac: bytes = bytes(6)
     bd_id: int = 0
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
     is_add: bool = True
     static_mac: bool = False
     filter_mac: bool = False
@@ -157,7 +157,7 @@ class L2fibAddDel(Request[L2fibAddDelReply], frozen=True, kw_only=True, gc=False
 
 class L2FibTableDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "l2_fib_table_details"
-    CRC = 0xA44EF6B8
+    CRC = 0xa44ef6b8
 
     bd_id: int = 0
     mac: bytes = bytes(6)
@@ -169,7 +169,7 @@ class L2FibTableDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class L2FibTableDump(Dump[L2FibTableDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "l2_fib_table_dump"
-    CRC = 0xC25FDCE6
+    CRC = 0xc25fdce6
     DETAILS = L2FibTableDetails
 
-    bd_id: int = 0xFFFFFFFF
+    bd_id: int = 0xffffffff

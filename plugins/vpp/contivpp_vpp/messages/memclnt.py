@@ -50,7 +50,7 @@ class SockclntCreateReply(Reply, frozen=True, kw_only=True, gc=False):
 
 class SockclntCreate(Request[SockclntCreateReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sockclnt_create"
-    CRC = 0x455FB9C4
+    CRC = 0x455fb9c4
     REPLY = SockclntCreateReply
 
     name: str = ""
@@ -58,12 +58,12 @@ class SockclntCreate(Request[SockclntCreateReply], frozen=True, kw_only=True, gc
 
 class SockclntDeleteReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sockclnt_delete_reply"
-    CRC = 0x8F38B1EE
+    CRC = 0x8f38b1ee
 
 
 class SockclntDelete(Request[SockclntDeleteReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sockclnt_delete"
-    CRC = 0x8AC76DB6
+    CRC = 0x8ac76db6
     REPLY = SockclntDeleteReply
 
     index: int = 0
@@ -71,7 +71,7 @@ class SockclntDelete(Request[SockclntDeleteReply], frozen=True, kw_only=True, gc
 
 class ControlPingReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "control_ping_reply"
-    CRC = 0xF6B0B8CA
+    CRC = 0xf6b0b8ca
 
     client_index: int = 0
     vpe_pid: int = 0
@@ -79,42 +79,42 @@ class ControlPingReply(Reply, frozen=True, kw_only=True, gc=False):
 
 class ControlPing(Request[ControlPingReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "control_ping"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     REPLY = ControlPingReply
 
 
 class GetApiJsonReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "get_api_json_reply"
-    CRC = 0xEA715B59
+    CRC = 0xea715b59
 
     json: str = ""
 
 
 class GetApiJson(Request[GetApiJsonReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "get_api_json"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     REPLY = GetApiJsonReply
 
 
 class ApiVersionsReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "api_versions_reply"
-    CRC = 0x5F0D99D6
+    CRC = 0x5f0d99d6
 
     api_versions: tuple[ModuleVersion, ...] = ()
 
 
 class ApiVersions(Request[ApiVersionsReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "api_versions"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     REPLY = ApiVersionsReply
 
 
 class MemclntKeepaliveReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "memclnt_keepalive_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class MemclntKeepalive(Request[MemclntKeepaliveReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "memclnt_keepalive"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     REPLY = MemclntKeepaliveReply

@@ -99,12 +99,12 @@ class Nat44LbAddrPort(Structure, frozen=True, kw_only=True, gc=False):
 
 class Nat44EdPluginEnableDisableReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_ed_plugin_enable_disable_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44EdPluginEnableDisable(Request[Nat44EdPluginEnableDisableReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_ed_plugin_enable_disable"
-    CRC = 0xBE17F8DD
+    CRC = 0xbe17f8dd
     REPLY = Nat44EdPluginEnableDisableReply
 
     inside_vrf: int = 0
@@ -117,12 +117,12 @@ class Nat44EdPluginEnableDisable(Request[Nat44EdPluginEnableDisableReply], froze
 
 class Nat44ForwardingEnableDisableReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_forwarding_enable_disable_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44ForwardingEnableDisable(Request[Nat44ForwardingEnableDisableReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_forwarding_enable_disable"
-    CRC = 0xB3E225D2
+    CRC = 0xb3e225d2
     REPLY = Nat44ForwardingEnableDisableReply
 
     enable: bool = True
@@ -130,12 +130,12 @@ class Nat44ForwardingEnableDisable(Request[Nat44ForwardingEnableDisableReply], f
 
 class NatSetTimeoutsReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat_set_timeouts_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class NatSetTimeouts(Request[NatSetTimeoutsReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat_set_timeouts"
-    CRC = 0xD4746B16
+    CRC = 0xd4746b16
     REPLY = NatSetTimeoutsReply
 
     udp: int = 300
@@ -146,7 +146,7 @@ class NatSetTimeouts(Request[NatSetTimeoutsReply], frozen=True, kw_only=True, gc
 
 class Nat44ShowRunningConfigReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_show_running_config_reply"
-    CRC = 0x93D8E267
+    CRC = 0x93d8e267
 
     inside_vrf: int = 0
     outside_vrf: int = 0
@@ -164,13 +164,13 @@ class Nat44ShowRunningConfigReply(Reply, frozen=True, kw_only=True, gc=False):
 
 class Nat44ShowRunningConfig(Request[Nat44ShowRunningConfigReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_show_running_config"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     REPLY = Nat44ShowRunningConfigReply
 
 
 class NatWorkerDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat_worker_details"
-    CRC = 0x84BF06FC
+    CRC = 0x84bf06fc
 
     worker_index: int = 0
     lcore_id: int = 0
@@ -179,30 +179,30 @@ class NatWorkerDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class NatWorkerDump(Dump[NatWorkerDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat_worker_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = NatWorkerDetails
 
 
 class Nat44AddDelAddressRangeReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_add_del_address_range_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44AddDelAddressRange(Request[Nat44AddDelAddressRangeReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_add_del_address_range"
-    CRC = 0x6F2B8055
+    CRC = 0x6f2b8055
     REPLY = Nat44AddDelAddressRangeReply
 
     first_ip_address: bytes = bytes(4)
     last_ip_address: bytes = bytes(4)
-    vrf_id: int = 0xFFFFFFFF
+    vrf_id: int = 0xffffffff
     is_add: bool = True
     flags: NatConfigFlags = NatConfigFlags.NONE
 
 
 class Nat44AddressDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_address_details"
-    CRC = 0x0D1BEAC1
+    CRC = 0x0d1beac1
 
     ip_address: bytes = bytes(4)
     flags: NatConfigFlags = NatConfigFlags.NONE
@@ -211,28 +211,28 @@ class Nat44AddressDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class Nat44AddressDump(Dump[Nat44AddressDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_address_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = Nat44AddressDetails
 
 
 class Nat44InterfaceAddDelFeatureReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_interface_add_del_feature_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44InterfaceAddDelFeature(Request[Nat44InterfaceAddDelFeatureReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_interface_add_del_feature"
-    CRC = 0xF3699B83
+    CRC = 0xf3699b83
     REPLY = Nat44InterfaceAddDelFeatureReply
 
     is_add: bool = True
     flags: NatConfigFlags = NatConfigFlags.NONE
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
 
 
 class Nat44InterfaceDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_interface_details"
-    CRC = 0x5D286289
+    CRC = 0x5d286289
 
     flags: NatConfigFlags = NatConfigFlags.NONE
     sw_if_index: int = 0
@@ -240,34 +240,34 @@ class Nat44InterfaceDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class Nat44InterfaceDump(Dump[Nat44InterfaceDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_interface_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = Nat44InterfaceDetails
 
 
 class Nat44EdAddDelOutputInterfaceReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_ed_add_del_output_interface_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44EdAddDelOutputInterface(Request[Nat44EdAddDelOutputInterfaceReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_ed_add_del_output_interface"
-    CRC = 0x47D6E753
+    CRC = 0x47d6e753
     REPLY = Nat44EdAddDelOutputInterfaceReply
 
     is_add: bool = True
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
 
 
 class Nat44EdOutputInterfaceDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_ed_output_interface_details"
-    CRC = 0x0B45011C
+    CRC = 0x0b45011c
 
     sw_if_index: int = 0
 
 
 class Nat44EdOutputInterfaceGet(Dump[Nat44EdOutputInterfaceDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_ed_output_interface_get"
-    CRC = 0xF75BA505
+    CRC = 0xf75ba505
     DETAILS = Nat44EdOutputInterfaceDetails
 
     cursor: int = 0
@@ -275,19 +275,19 @@ class Nat44EdOutputInterfaceGet(Dump[Nat44EdOutputInterfaceDetails], frozen=True
 
 class Nat44EdOutputInterfaceGetReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_ed_output_interface_get_reply"
-    CRC = 0x53B48F5D
+    CRC = 0x53b48f5d
 
     cursor: int = 0
 
 
 class Nat44AddDelStaticMappingV2Reply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_add_del_static_mapping_v2_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44AddDelStaticMappingV2(Request[Nat44AddDelStaticMappingV2Reply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_add_del_static_mapping_v2"
-    CRC = 0x5E205F1A
+    CRC = 0x5e205f1a
     REPLY = Nat44AddDelStaticMappingV2Reply
 
     is_add: bool = True
@@ -299,14 +299,14 @@ class Nat44AddDelStaticMappingV2(Request[Nat44AddDelStaticMappingV2Reply], froze
     protocol: int = 0
     local_port: int = 0
     external_port: int = 0
-    external_sw_if_index: int = 0xFFFFFFFF
+    external_sw_if_index: int = 0xffffffff
     vrf_id: int = 0
     tag: str = ""
 
 
 class Nat44StaticMappingDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_static_mapping_details"
-    CRC = 0x06CB40B2
+    CRC = 0x06cb40b2
 
     flags: NatConfigFlags = NatConfigFlags.NONE
     local_ip_address: bytes = bytes(4)
@@ -321,18 +321,18 @@ class Nat44StaticMappingDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class Nat44StaticMappingDump(Dump[Nat44StaticMappingDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_static_mapping_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = Nat44StaticMappingDetails
 
 
 class Nat44AddDelLbStaticMappingReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_add_del_lb_static_mapping_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44AddDelLbStaticMapping(Request[Nat44AddDelLbStaticMappingReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_add_del_lb_static_mapping"
-    CRC = 0x4F68EE9D
+    CRC = 0x4f68ee9d
     REPLY = Nat44AddDelLbStaticMappingReply
 
     is_add: bool = True
@@ -347,14 +347,14 @@ class Nat44AddDelLbStaticMapping(Request[Nat44AddDelLbStaticMappingReply], froze
 
 class Nat44LbStaticMappingAddDelLocalReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_lb_static_mapping_add_del_local_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class Nat44LbStaticMappingAddDelLocal(
     Request[Nat44LbStaticMappingAddDelLocalReply], frozen=True, kw_only=True, gc=False
 ):
     MESSAGE = "nat44_lb_static_mapping_add_del_local"
-    CRC = 0x7CA47547
+    CRC = 0x7ca47547
     REPLY = Nat44LbStaticMappingAddDelLocalReply
 
     is_add: bool = True
@@ -366,7 +366,7 @@ class Nat44LbStaticMappingAddDelLocal(
 
 class Nat44LbStaticMappingDetails(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_lb_static_mapping_details"
-    CRC = 0xED5CE876
+    CRC = 0xed5ce876
 
     external_addr: bytes = bytes(4)
     external_port: int = 0
@@ -379,5 +379,5 @@ class Nat44LbStaticMappingDetails(Details, frozen=True, kw_only=True, gc=False):
 
 class Nat44LbStaticMappingDump(Dump[Nat44LbStaticMappingDetails], frozen=True, kw_only=True, gc=False):
     MESSAGE = "nat44_lb_static_mapping_dump"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     DETAILS = Nat44LbStaticMappingDetails

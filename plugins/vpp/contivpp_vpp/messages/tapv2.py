@@ -34,17 +34,17 @@ class TapFlags(IntFlag, boundary=KEEP):
 
 class TapCreateV3Reply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "tap_create_v3_reply"
-    CRC = 0x5383D31F
+    CRC = 0x5383d31f
 
     sw_if_index: int = 0
 
 
 class TapCreateV3(Request[TapCreateV3Reply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "tap_create_v3"
-    CRC = 0x3F3FD1DF
+    CRC = 0x3f3fd1df
     REPLY = TapCreateV3Reply
 
-    id: int = 0xFFFFFFFF
+    id: int = 0xffffffff
     use_random_mac: bool = True
     mac_address: bytes = bytes(6)
     num_rx_queues: int = 1
@@ -75,20 +75,20 @@ class TapCreateV3(Request[TapCreateV3Reply], frozen=True, kw_only=True, gc=False
 
 class TapDeleteV2Reply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "tap_delete_v2_reply"
-    CRC = 0xE8D4E804
+    CRC = 0xe8d4e804
 
 
 class TapDeleteV2(Request[TapDeleteV2Reply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "tap_delete_v2"
-    CRC = 0xF9E6675E
+    CRC = 0xf9e6675e
     REPLY = TapDeleteV2Reply
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff
 
 
 class SwInterfaceTapV2Details(Details, frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_tap_v2_details"
-    CRC = 0x1E2B2A47
+    CRC = 0x1e2b2a47
 
     sw_if_index: int = 0
     id: int = 0
@@ -107,7 +107,7 @@ class SwInterfaceTapV2Details(Details, frozen=True, kw_only=True, gc=False):
 
 class SwInterfaceTapV2Dump(Dump[SwInterfaceTapV2Details], frozen=True, kw_only=True, gc=False):
     MESSAGE = "sw_interface_tap_v2_dump"
-    CRC = 0xF9E6675E
+    CRC = 0xf9e6675e
     DETAILS = SwInterfaceTapV2Details
 
-    sw_if_index: int = 0xFFFFFFFF
+    sw_if_index: int = 0xffffffff

@@ -18,7 +18,7 @@ __all__ = [
 
 class ShowVersionReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "show_version_reply"
-    CRC = 0xC919BDE1
+    CRC = 0xc919bde1
 
     program: str = ""
     version: str = ""
@@ -28,20 +28,20 @@ class ShowVersionReply(Reply, frozen=True, kw_only=True, gc=False):
 
 class ShowVersion(Request[ShowVersionReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "show_version"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     REPLY = ShowVersionReply
 
 
 class ShowVpeSystemTimeReply(Reply, frozen=True, kw_only=True, gc=False):
     MESSAGE = "show_vpe_system_time_reply"
-    CRC = 0x7FFD8193
+    CRC = 0x7ffd8193
 
     vpe_system_time: float = 0.0
 
 
 class ShowVpeSystemTime(Request[ShowVpeSystemTimeReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "show_vpe_system_time"
-    CRC = 0x51077D14
+    CRC = 0x51077d14
     REPLY = ShowVpeSystemTimeReply
 
 
@@ -54,7 +54,7 @@ class CliInbandReply(Reply, frozen=True, kw_only=True, gc=False):
 
 class CliInband(Request[CliInbandReply], frozen=True, kw_only=True, gc=False):
     MESSAGE = "cli_inband"
-    CRC = 0xF8377302
+    CRC = 0xf8377302
     REPLY = CliInbandReply
 
     cmd: str = ""

@@ -14,27 +14,32 @@ from pathlib import Path
 
 from tests.bench.result import Skipped
 
-__all__ = ["reference_plugins"]
+__all__ = ["cache", "reference_plugins"]
 
 MODULE, VERSION = "github.com/containernetworking/plugins", "v1.6.2"
 PACKAGES = {"ptp": "plugins/main/ptp", "host-local": "plugins/ipam/host-local"}
 BUILD_SECONDS = 600
 
 
+def cache() -> Path:
+    """Return where references are kept."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contivpp-bench"
+    return Path(os.environ.get("CONTIVPP_BENCH_CACHE") or default)
+
+
 def reference_plugins() -> Path:
     """Return the directory with both executables; build them on first use."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contivpp-bench"
-    cache = Path(os.environ.get("CONTIVPP_BENCH_CACHE") or default) / f"containernetworking-{VERSION}"
-    missing = [name for name in PACKAGES if not (cache / name).exists()]
+    folder = cache() / f"containernetworking-{VERSION}"
+    missing = [name for name in PACKAGES if not (folder / name).exists()]
     if not missing:
-        return cache
+        return folder
     go = shutil.which("go")
     if go is None:
-        raise Skipped(f"the reference {MODULE} cannot be built: install Go, or put ptp and host-local into {cache}")
-    cache.mkdir(parents=True, exist_ok=True)
+        raise Skipped(f"the reference {MODULE} cannot be built: install Go, or put ptp and host-local into {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
     for name in missing:
-        _build(go, f"{MODULE}/{PACKAGES[name]}@{VERSION}", cache)
-    return cache
+        _build(go, f"{MODULE}/{PACKAGES[name]}@{VERSION}", folder)
+    return folder
 
 
 def _build(go: str, package: str, target: Path) -> None:

@@ -4,8 +4,10 @@
     connection = await Connection.open(unix_socket("/run/vpp/api.sock"))
     reply = await connection.request(messages.CreateLoopback())
 
-Requests are pipelined: whatever is asked in one turn of the loop is written at once. `request` waits for
-room; `submit` does not, and its caller looks at `full`. When VPP answers nothing for `timeout` seconds
+Requests are pipelined: whatever is asked in one turn of the loop is written at once. `request` and `post` wait for
+room in their order; `submit` does not, and its caller looks at `full`; `send_all` takes from its iterable what there
+is room for. Once there was none, nobody gets in before half is free: else each answer would bring one message, in a
+write of its own. When VPP answers nothing for `timeout` seconds
 although something waits, or sends nonsense, the connection is lost: all who wait get ConnectionLost, nobody
 hangs. To connect again is the work of `client`.
 """
@@ -19,17 +21,22 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from contivpp_vpp import messages
+from contivpp_vpp.answers import Answered, Batch, nothing, settle
 from contivpp_vpp.dialogue import Counters, Dialogue, MessageStatistics
 from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, TooManyRequests, VppError
 from contivpp_vpp.incarnation import Incarnation, from_process, from_uptime
 from contivpp_vpp.transports import Connect
 from contivpp_vpp.wire.base import Details, Dump, Event, Message, Reply, Request
+from contivpp_vpp.wire.errors import InvalidMessage
 
 ReplyType = TypeVar("ReplyType", bound=Reply)
+_Waiting = tuple[Message | None, Answered, asyncio.Future[Any] | None]
+"""Who waits for room: a message with its callback and the future of its reply, or a turn to send."""
 DetailsType = TypeVar("DetailsType", bound=Details)
 EventType = TypeVar("EventType", bound=Event)
 
-_MANY = 512  # parts, of which a message has two
+_ENOUGH = 64 << 10
+"""So many bytes are written at once, without waiting for the end of the turn: VPP begins while more is made."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._dialogue = Dialogue(clock=self._loop.time)
         self._transport: asyncio.Transport | None = None
         self._lost: asyncio.Future[ConnectionLost] = self._loop.create_future()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._dumps = asyncio.Semaphore(settings.dumps)
         self._flush_planned = False
         self._paused = False
@@ -81,7 +88,7 @@ class Connection(asyncio.Protocol):
 
     async def _hello(self, name: str) -> None:
         greeted: asyncio.Future[Any] = self._loop.create_future()
-        self._dialogue.hello(name, _settle(greeted))
+        self._dialogue.hello(name, settle(greeted))
         self._plan_flush()
         await greeted
         self.version = self._dialogue.version = (await self.request(messages.ShowVersion())).version
@@ -104,27 +111,60 @@ class Connection(asyncio.Protocol):
 
     async def request(self, message: Request[ReplyType]) -> ReplyType:
         """Send, and wait for the reply. Raises VppError for a negative return value."""
-        await self.capacity()
         reply: asyncio.Future[ReplyType] = self._loop.create_future()
-        self._dialogue.request(message, _settle(reply))
-        self._plan_flush()
+        self._post(message, settle(reply), reply)
         return await reply
+
+    def post(self, message: Request[ReplyType], answered: Callable[[ReplyType | None, Exception | None], None]) -> None:
+        """Send as soon as there is room; `answered(reply, error)` is called once, with one of them, and never at once.
+
+        What waits is kept as it is, without an end: whoever makes messages by the thousand should use `send_all`.
+        """
+        try:
+            self._post(message, answered, None)
+        except (InvalidMessage, MissingMessages) as error:
+            self._loop.call_soon(answered, None, error)
+
+    async def send_all(
+        self, requests: Iterable[Request[Any]], refused: Callable[[Request[Any], Exception], None]
+    ) -> None:
+        """Send many and wait for the last answer. `refused(request, error)` is called for each that fails.
+
+        Requests are taken from the iterable as there is room for them; replies are not decoded. Raises the reason when
+        the connection is lost: `refused` has then been called for all that were taken and have no answer.
+        """
+        ended: asyncio.Future[None] = self._loop.create_future()
+        batch = Batch(refused, settle(ended))
+        dialogue, each, more = self._dialogue, iter(requests), True
+        while more:
+            await self.capacity()
+            room = self.settings.unanswered - dialogue.unanswered
+            more = dialogue.send_batch(batch, each, room, _ENOUGH)
+            self._plan_flush()
+        batch.complete = True
+        if batch.left:
+            await ended
+        self._check_alive()
 
     def submit(
         self, message: Request[ReplyType], answered: Callable[[ReplyType | None, Exception | None], None]
     ) -> None:
-        """Send; `answered(reply, error)` is called once, with one of them. The cheap way for thousands of requests."""
+        """Send at once; `answered(reply, error)` is called once, with one of them."""
         if self.full:
             raise TooManyRequests(f"{self._dialogue.unanswered} requests wait for answers: await capacity() first")
         self._check_alive()
-        self._dialogue.request(message, cast("Callable[[Any, Exception | None], None]", answered))
+        self._dialogue.request(message, answered)
         self._plan_flush()
 
     @property
     def full(self) -> bool:
-        """Whether as many requests as allowed are without an answer."""
+        """Whether as many requests as allowed are without an answer, or VPP does not read as fast as we write."""
         dialogue, settings = self._dialogue, self.settings
-        return dialogue.unanswered >= settings.unanswered or dialogue.bytes_in_flight >= settings.bytes_in_flight
+        return (
+            dialogue.unanswered >= settings.unanswered
+            or dialogue.bytes_in_flight >= settings.bytes_in_flight
+            or (self._paused and dialogue.outgoing_size >= _ENOUGH)
+        )
 
     async def capacity(self) -> None:
         """Wait until there is room for a request; first come, first served."""
@@ -133,7 +173,7 @@ class Connection(asyncio.Protocol):
             return
         while True:
             turn: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append(turn)
+            self._waiting.append((None, nothing, turn))
             try:
                 await turn
             finally:
@@ -147,7 +187,7 @@ class Connection(asyncio.Protocol):
         """All details."""
         found: list[DetailsType] = []
         ended: asyncio.Future[None] = self._loop.create_future()
-        await self._begin(message, found.append, _settle(ended))
+        await self._begin(message, found.append, settle(ended))
         await ended
         return found
 
@@ -201,6 +241,11 @@ class Connection(asyncio.Protocol):
         return self._dialogue.subscribe(event, callback)
 
     @property
+    def table(self) -> Mapping[str, int]:
+        """The messages that this VPP has: name and CRC, with their numbers."""
+        return self._dialogue.table
+
+    @property
     def statistics(self) -> Mapping[str, MessageStatistics]:
         """By the name of the request."""
         return self._dialogue.statistics
@@ -249,6 +294,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._plan_flush()
+        if self._waiting:
+            self._admit()
 
     # Inside
 
@@ -261,7 +308,7 @@ class Connection(asyncio.Protocol):
         """Write once in a turn of the loop; in between only when there is enough to keep VPP busy."""
         if self._paused:
             return
-        if len(self._dialogue.outgoing) >= _MANY:
+        if self._dialogue.outgoing_size >= _ENOUGH:
             self._flush()
         elif not self._flush_planned:
             self._flush_planned = True
@@ -275,13 +322,37 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._paused and self._dialogue.outgoing:
             self._transport.write(self._dialogue.take())
 
+    def _post(self, message: Message, answered: Answered, reply: asyncio.Future[Any] | None) -> None:
+        self._check_alive()
+        if self.full or self._waiting:
+            self._waiting.append((message, answered, reply))
+        else:
+            self._dialogue.request(message, answered)
+            self._plan_flush()
+
     def _admit(self) -> None:
-        free = self.settings.unanswered - self._dialogue.unanswered if not self.full else 0
-        while self._waiting and free > 0:
-            turn = self._waiting.popleft()
-            if not turn.done():
+        """Let in those who wait, in their order, once half of the room is free, and until there is none."""
+        dialogue, settings = self._dialogue, self.settings
+        if 2 * dialogue.unanswered > settings.unanswered or 2 * dialogue.bytes_in_flight > settings.bytes_in_flight:
+            return
+        granted = 0
+        while self._waiting and not self.full and dialogue.unanswered + granted < settings.unanswered:
+            message, answered, turn = self._waiting.popleft()
+            if turn is not None and turn.done():  # cancelled meanwhile
+                continue
+            if message is not None:
+                self._send(message, answered)
+            elif turn is not None:
                 turn.set_result(None)
-                free -= 1
+                granted += 1
+        self._plan_flush()
+
+    def _send(self, message: Message, answered: Answered) -> None:
+        """Send for somebody who waited, and who learns of a message that cannot be sent by its callback."""
+        try:
+            self._dialogue.request(message, answered)
+        except Exception as error:
+            self._loop.call_soon(answered, None, error)
 
     def _oldest(self) -> int:
         oldest = self._dialogue.oldest()
@@ -315,20 +386,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         self._dialogue.fail(error)
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
+            message, answered, turn = self._waiting.popleft()
+            if message is not None:
+                answered(None, error)
+            elif turn is not None and not turn.done():
                 turn.set_result(None)
-
-
-def _settle(future: asyncio.Future[Any]) -> Callable[[Any, Exception | None], None]:
-    """A callback that gives the outcome to a future, unless nobody waits any more."""
-
-    def settle(result: Any, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    return settle

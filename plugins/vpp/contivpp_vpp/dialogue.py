@@ -8,24 +8,23 @@ time-outs and back-pressure limits are in `connection`.
 
 from __future__ import annotations
 
-import logging
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
 
 from contivpp_vpp import messages
+from contivpp_vpp.answers import Answered, Batch, call
 from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, VppError
 from contivpp_vpp.wire import base
 from contivpp_vpp.wire.codec import codec
-from contivpp_vpp.wire.errors import MalformedMessage
+from contivpp_vpp.wire.errors import InvalidMessage, MalformedMessage
 from contivpp_vpp.wire.framing import FrameReader, header
 from contivpp_vpp.wire.parser import declarations
 from contivpp_vpp.wire.schema import Kind, class_name
-
-log = logging.getLogger(__name__)
 
 _NUMBER = struct.Struct(">H")
 _NUMBER_CONTEXT = struct.Struct(">HI")
@@ -33,7 +32,8 @@ _HELLO, _HELLO_REPLY = 15, 16  # the two numbers that are the same in every VPP
 _LAST_CONTEXT = 0xFFFFFFFF
 _AGAIN = -165  # EAGAIN
 
-Answered = Callable[[Any, Exception | None], None]
+_Pending = tuple["_Route", Answered | None, float, int, Batch | None, Any]
+"""A request without an answer: its route and callback, when it was sent, its size; its batch, and itself."""
 
 
 @dataclass(slots=True)
@@ -46,22 +46,10 @@ class MessageStatistics:
     max_latency: float = 0.0
 
 
-class _Pending:
-    """A request without an answer."""
-
-    __slots__ = ("answered", "route", "size", "started")
-
-    def __init__(self, route: _Route, answered: Answered, started: float, size: int) -> None:
-        self.route = route
-        self.answered = answered
-        self.started = started
-        self.size = size
-
-
 class _Route:
     """What is the same for all requests of a class, looked up once."""
 
-    __slots__ = ("answer", "answer_number", "decode", "encode", "name", "number", "retval", "statistics")
+    __slots__ = ("answer", "answer_number", "decode", "encode", "least", "name", "number", "retval", "statistics")
 
     def __init__(self, message: type[base.Message], answer: type[base.Message], table: Mapping[str, int]) -> None:
         self.name = message.MESSAGE
@@ -70,8 +58,17 @@ class _Route:
         self.answer = answer
         self.answer_number = table[answer.table_name()]
         self.decode = codec(answer).decode
-        self.retval = codec(answer).retval
+        self.retval = codec(answer).retval.unpack_from
+        self.least = codec(answer).retval.size
         self.statistics = MessageStatistics()
+
+
+def _count(statistics: MessageStatistics, latency: float, error: Exception | None) -> None:
+    statistics.count += 1
+    statistics.total_latency += latency
+    statistics.max_latency = max(statistics.max_latency, latency)
+    if error is not None:
+        statistics.errors += 1
 
 
 @dataclass(slots=True)
@@ -106,6 +103,7 @@ class Dialogue:
     table: dict[str, int] = field(default_factory=dict)
     client_index: int = 0
     outgoing: list[bytes] = field(default_factory=list)
+    outgoing_size: int = 0
     statistics: dict[str, MessageStatistics] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     bytes_in_flight: int = 0
@@ -134,8 +132,40 @@ class Dialogue:
         context = self._next_context()
         body = route.encode(message, route.number, self.client_index, context)
         self._write(body)
-        self._pending[context] = _Pending(route, answered, self.clock(), len(body))
-        self.bytes_in_flight += len(body)
+        size = len(body)
+        self._pending[context] = (route, answered, self.clock(), size, None, None)
+        self.bytes_in_flight += size
+
+    def send_batch(self, batch: Batch, requests: Iterator[base.Message], most: int, enough: int) -> bool:
+        """Send up to `most` requests of a batch, or `enough` bytes; tell whether there may be more.
+
+        Their replies are not decoded. They count as sent when this began.
+        """
+        route: _Route | None = None
+        kind: type[base.Message] | None = None
+        pending, outgoing, client, now = self._pending, self.outgoing, self.client_index, self.clock()
+        taken = 0
+        for request in islice(requests, most):
+            taken += 1
+            try:
+                if type(request) is not kind or route is None:
+                    kind = type(request)
+                    route = self._routes.get(kind) or self._route(kind)
+                context = self._next_context()
+                body = route.encode(request, route.number, client, context)
+            except (InvalidMessage, MissingMessages) as error:
+                kind = None
+                call(batch.refused, request, error)
+                continue
+            size = len(body)
+            outgoing += (header(size), body)
+            pending[context] = (route, None, now, size, batch, request)
+            batch.left += 1
+            self.bytes_in_flight += size
+            self.outgoing_size += size
+            if self.outgoing_size >= enough:
+                return True
+        return taken == most
 
     def dump(self, message: base.Message, details: Callable[[Any], None], ended: Answered) -> None:
         """Send a dump and the ping that ends it; `ended(None, error)` is called once.
@@ -150,7 +180,7 @@ class Dialogue:
 
         def end(reply: Any, error: Exception | None) -> None:
             rest = self._dumps.pop(context).rest
-            self._count(route.statistics, started, error)
+            _count(route.statistics, self.clock() - started, error)
             if rest is None or error is not None:
                 ended(None, error)
             else:
@@ -159,15 +189,19 @@ class Dialogue:
         self.request(messages.ControlPing(), end)
 
     def _write(self, body: bytes) -> None:
-        self.outgoing += (header(len(body)), body)
+        size = len(body)
+        self.outgoing += (header(size), body)
+        self.outgoing_size += size
 
     def _next_context(self) -> int:
-        context = self._context
+        context = self._context + 1
         while True:
-            context = context + 1 if context < _LAST_CONTEXT else 1
+            if context > _LAST_CONTEXT:
+                context = 1
             if context not in self._pending and context not in self._dumps:
                 self._context = context
                 return context
+            context += 1
 
     def _route(self, message: type[base.Message]) -> _Route:
         answer = answer_of(message)
@@ -198,8 +232,15 @@ class Dialogue:
 
     def receive(self, data: bytes) -> None:
         """Handle bytes from VPP. Raises ProtocolError; the connection is then of no more use."""
+        pending, now = self._pending, self.clock()  # one look at the clock is right for all that came together
         try:
             for body in self._reader.feed(data):
+                if len(body) >= _NUMBER_CONTEXT.size:
+                    number, context = _NUMBER_CONTEXT.unpack_from(body)
+                    request = pending.get(context)
+                    if request is not None and request[0].answer_number == number:
+                        self._answer(request, context, body, now)
+                        continue
                 self._frame(body)
         except MalformedMessage as error:
             raise ProtocolError(f"VPP {self.version}: {error}") from error
@@ -217,7 +258,7 @@ class Dialogue:
             raise MalformedMessage(f"{cls.MESSAGE}: {len(body)} bytes have no context")
         context = _NUMBER_CONTEXT.unpack_from(body)[1]
         if issubclass(cls, base.Reply):
-            self._reply(cls, number, context, body)
+            self._reply(cls, context, body)
         elif issubclass(cls, base.Details):
             self._details(cls, context, body)
         elif issubclass(cls, base.Event):
@@ -240,27 +281,33 @@ class Dialogue:
                 self._incoming[index] = cls
         answered, self._hello = self._hello, None
         if answered is not None:
-            self._call(answered, reply, VppError(reply.retval, "sockclnt_create") if reply.retval < 0 else None)
+            call(answered, reply, VppError(reply.retval, "sockclnt_create") if reply.retval < 0 else None)
 
-    def _reply(self, cls: type[base.Message], number: int, context: int, body: bytes) -> None:
+    def _reply(self, cls: type[base.Message], context: int, body: bytes) -> None:
+        """A reply that is not the one of its request."""
         pending = self._pending.get(context)
-        if pending is None:
-            self._unexpected(cls, context, body)
-            return
-        route = pending.route
-        if number != route.answer_number:
-            raise MalformedMessage(f"{cls.MESSAGE} as the answer to {route.name}")
+        if pending is not None:
+            raise MalformedMessage(f"{cls.MESSAGE} as the answer to {pending[0].name}")
+        self._unexpected(cls, context, body)
+
+    def _answer(self, pending: _Pending, context: int, body: bytes, now: float) -> None:
+        route, answered, started, size, batch, request = pending
         reply, error = None, None
-        retval = route.retval.unpack_from(body)[0] if len(body) >= route.retval.size else 0
+        retval = route.retval(body)[0] if len(body) >= route.least else 0
         if retval < 0:
             error = VppError(retval, route.name)
-        else:
+        elif batch is None:
             reply = route.decode(body)
         del self._pending[context]
-        self.bytes_in_flight -= pending.size
+        self.bytes_in_flight -= size
         self.progress += 1
-        self._count(route.statistics, pending.started, error)
-        self._call(pending.answered, reply, error)
+        _count(route.statistics, now - started, error)
+        if answered is not None:
+            call(answered, reply, error)
+        elif batch is not None:
+            batch.left -= 1
+            if error is not None or not batch.left:
+                batch.told(request, error)
 
     def _unexpected(self, cls: type[base.Message], context: int, body: bytes) -> None:
         """A reply without a request: of a dump with a cursor, or of nobody."""
@@ -271,13 +318,6 @@ class Dialogue:
         reply: Any = codec(cls).decode(body)
         dump.rest = reply.cursor if reply.retval == _AGAIN else None
 
-    def _count(self, statistics: MessageStatistics, started: float, error: Exception | None) -> None:
-        latency = self.clock() - started
-        statistics.count += 1
-        statistics.errors += error is not None
-        statistics.total_latency += latency
-        statistics.max_latency = max(statistics.max_latency, latency)
-
     def _details(self, cls: type[base.Message], context: int, body: bytes) -> None:
         dump = self._dumps.get(context)
         if dump is None:
@@ -286,7 +326,7 @@ class Dialogue:
         if cls is not dump.route.answer:
             raise MalformedMessage(f"{cls.MESSAGE} as an answer to {dump.route.name}")
         self.progress += 1
-        self._call(dump.details, dump.route.decode(body))
+        call(dump.details, dump.route.decode(body))
 
     def _event(self, cls: type[base.Event], body: bytes) -> None:
         self.counters.events += 1
@@ -294,7 +334,7 @@ class Dialogue:
         if subscribers:
             event = codec(cls).decode(body)
             for subscriber in tuple(subscribers):
-                self._call(subscriber, event)
+                call(subscriber, event)
 
     def _keepalive(self, context: int) -> None:
         """VPP asks whether the client lives; without an answer it drops the client."""
@@ -303,14 +343,6 @@ class Dialogue:
         number = self.table.get(reply.table_name())
         if number is not None:
             self._write(codec(reply).encode(reply(), number=number, context=context))
-
-    @staticmethod
-    def _call(callback: Callable[..., None], *arguments: Any) -> None:
-        """A callback that raises is a bug of its owner, and no reason to lose the others' answers."""
-        try:
-            callback(*arguments)
-        except Exception:
-            log.exception("a callback for an answer of VPP failed")
 
     # Looking after
 
@@ -336,23 +368,29 @@ class Dialogue:
     def oldest(self) -> tuple[int, str, float] | None:
         """Context, name and time of the request that waits longest."""
         for context, pending in self._pending.items():
-            return context, pending.route.name, pending.started
+            return context, pending[0].name, pending[2]
         return None
 
     def take(self) -> bytes:
         """What must be written; it counts as written then."""
         data = b"".join(self.outgoing)
         self.outgoing.clear()
+        self.outgoing_size = 0
         return data
 
     def fail(self, error: ConnectionLost) -> None:
         """The connection is gone: everybody who waits is told."""
         hello, self._hello = self._hello, None
         if hello is not None:
-            self._call(hello, None, error)
-        pending, self._pending = self._pending, {}
-        for entry in pending.values():
-            self._count(entry.route.statistics, entry.started, error)
-            self._call(entry.answered, None, error)
+            call(hello, None, error)
+        pending, now = list(self._pending.values()), self.clock()
+        self._pending.clear()  # the same dictionary: this may be called in the middle of `receive`
+        for route, answered, started, _, batch, request in pending:
+            _count(route.statistics, now - started, error)
+            if answered is not None:
+                call(answered, None, error)
+            elif batch is not None:
+                batch.left -= 1
+                batch.told(request, error)
         self.bytes_in_flight = 0
-        self.outgoing.clear()
+        self.take()

@@ -8,10 +8,9 @@ looks again.
 
 from __future__ import annotations
 
-import asyncio
-
-from contivpp_vpp.access import Client, VppAccess
+from contivpp_vpp.access import VppAccess
 from contivpp_vpp.messages import FibSource, FibSourceAdd, FibSourceDump
+from contivpp_vpp.once import AskedOnce
 
 __all__ = ["FIB_SOURCE_NAME", "FIB_SOURCE_PRIORITY", "FibSourceNumber"]
 
@@ -26,24 +25,22 @@ class FibSourceNumber:
 
     def __init__(self, vpp: VppAccess) -> None:
         self._vpp = vpp
-        self._client: Client | None = None
-        self._number: int | None = None
-        self._lock = asyncio.Lock()
+        self._number = AskedOnce(vpp, self._find_or_register)
 
     async def find(self) -> int | None:
         """Return the number, or None where it is not registered. Only reads."""
-        if self._client is not self._vpp.client or self._number is None:
-            client = self._vpp.client
-            found = [each.src.id for each in await self._vpp.dump(FibSourceDump()) if each.src.name == FIB_SOURCE_NAME]
-            self._client, self._number = client, min(found, default=None)
-        return self._number
+        if (number := self._number.known()) is not None:
+            return number
+        found = [each.src.id for each in await self._vpp.dump(FibSourceDump()) if each.src.name == FIB_SOURCE_NAME]
+        return min(found, default=None)
 
     async def get(self) -> int:
         """Return the number; register the source where it is missing."""
-        async with self._lock:
-            number = await self.find()
-            if number is None:
-                source = FibSource(name=FIB_SOURCE_NAME, priority=FIB_SOURCE_PRIORITY)
-                number = (await self._vpp.request(FibSourceAdd(src=source))).id
-                self._number = number
-            return number
+        return await self._number.get()
+
+    async def _find_or_register(self) -> int:
+        number = await self.find()
+        if number is None:
+            source = FibSource(name=FIB_SOURCE_NAME, priority=FIB_SOURCE_PRIORITY)
+            number = (await self._vpp.request(FibSourceAdd(src=source))).id
+        return number

@@ -7,14 +7,13 @@ is made: VPP counts the backends of a mapping in a byte, adds up their probabili
 
 from __future__ import annotations
 
-from socket import AF_INET, inet_pton
 from typing import ClassVar, Literal
 
 import msgspec
 from msgspec.structs import force_setattr
 
 from contivpp_core.items import Item
-from contivpp_vpp.values import TAG_PREFIX
+from contivpp_vpp.values import TAG_PREFIX, ipv4_bytes
 
 __all__ = ["MOST_BACKENDS", "Nat44", "Nat44Address", "Nat44Interface", "Nat44Mapping", "NatBackend"]
 
@@ -155,7 +154,7 @@ def _problem_of_backends(backends: tuple[NatBackend, ...]) -> str:
     for backend in backends:
         address, port, probability, vrf = backend.address, backend.port, backend.probability, backend.vrf
         try:
-            first = inet_pton(AF_INET, address)[0]
+            first = ipv4_bytes(address)[0]
         except OSError:
             first = 0
         if not (0 < port < 65536 and 0 < probability < 256 and 0 <= vrf < 0xFFFFFFFF and 0 < first < 224):
@@ -192,7 +191,7 @@ def parts_of_tag(tag: str) -> tuple[int, str]:
 def _check_address(what: str, address: str) -> None:
     """Raise ValueError for what is not IPv4 in its only form, or no address of a machine."""
     try:
-        first = inet_pton(AF_INET, address)[0]
+        first = ipv4_bytes(address)[0]
     except OSError:
         raise ValueError(f"{what}: {address!r} is no IPv4 address") from None
     if not 0 < first < 224:

@@ -8,6 +8,7 @@ this plugin.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 
@@ -21,6 +22,7 @@ __all__ = [
     "canonical_mac",
     "canonical_prefix",
     "checked_name",
+    "ipv4_bytes",
     "is_ipv6",
     "mac_bytes",
     "mac_text",
@@ -101,6 +103,12 @@ def prefix_parts(prefix: str) -> tuple[bytes, int]:
 def address_bytes(address: str) -> bytes:
     """Return the bytes of a canonical address."""
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+@functools.lru_cache(1 << 14)
+def ipv4_bytes(address: str) -> bytes:
+    """Return the bytes of an IPv4 address; raise OSError for what is none. A pod is a backend of many services."""
+    return socket.inet_pton(socket.AF_INET, address)
 
 
 def address_text(address: bytes) -> str:

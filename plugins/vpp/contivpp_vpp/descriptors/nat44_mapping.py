@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from contivpp_core.items import Dependency, Found, Item, Known, Outcome
-from contivpp_vpp.access import Client, ForeignObject, Refused, VppAccess, together
+from contivpp_vpp.access import ForeignObject, Refused, VppAccess, together
 from contivpp_vpp.descriptors.base import VppDescriptor
 from contivpp_vpp.descriptors.nat44_base import ABSENT, EXISTS, IN_NAT44, HalfDone, all_of, outcome_in_nat44
 from contivpp_vpp.descriptors.nat44_changes import changes, in_any_order
@@ -36,9 +36,10 @@ from contivpp_vpp.messages import (
     NatWorkerDump,
 )
 from contivpp_vpp.nat_items import parts_of_tag
-from contivpp_vpp.values import TAG_PREFIX, address_bytes
+from contivpp_vpp.once import AskedOnce
+from contivpp_vpp.values import TAG_PREFIX, ipv4_bytes
 
-__all__ = ["Nat44MappingDescriptor", "Place", "addition"]
+__all__ = ["Nat44MappingDescriptor", "Place", "addition", "place_of", "removal"]
 
 _NEVER_CHOSEN = Nat44LbAddrPort(addr=bytes(4), port=1, probability=0)
 _ONLY_NAT44 = (IN_NAT44,)
@@ -75,7 +76,7 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
 
     def __init__(self, vpp: VppAccess) -> None:
         super().__init__(vpp)
-        self._workers = _Workers(vpp)
+        self._workers = AskedOnce(vpp, self._count_workers)
 
     def classify(self, error: Exception) -> Outcome:
         return outcome_in_nat44(error)
@@ -96,7 +97,7 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
         return changes(old.backends, new.backends) is None
 
     async def create(self, item: Nat44Mapping, handles: Mapping[str, Any]) -> Place:
-        if (workers := await self._workers.count()) > 1:
+        if (workers := await self._workers.get()) > 1:
             raise Refused(f"VPP has {workers} workers: over more than one, it may lead connections nowhere")
         try:
             await self.vpp.request(addition(item))
@@ -104,7 +105,11 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
             if error.retval == EXISTS:
                 raise _foreign_in_place_of(item) from error
             raise
-        return _place(item)
+        return place_of(item)
+
+    async def _count_workers(self) -> int:
+        """How many workers NAT44 has; it does not change while VPP lives."""
+        return len(await self.vpp.dump(NatWorkerDump()))
 
     def begin_create(
         self, item: Nat44Mapping, handles: Mapping[str, Any], ended: Callable[[Any, Exception | None], None]
@@ -146,14 +151,7 @@ class Nat44MappingDescriptor(VppDescriptor[Nat44Mapping]):
             await self.vpp.request(message)
 
     async def delete(self, item: Nat44Mapping | None, handle: Place, handles: Mapping[str, Any]) -> None:
-        message = Nat44AddDelLbStaticMapping(
-            is_add=False,
-            flags=NatConfigFlags.OUT2IN_ONLY,
-            external_addr=handle.address,
-            external_port=handle.port,
-            protocol=handle.protocol,
-        )
-        await self.vpp.ensure(message, *ABSENT, _NO_LB)
+        await self.vpp.ensure(removal(handle), *ABSENT, _NO_LB)
 
     async def dump(self, known: Known) -> list[Found]:
         found = []
@@ -175,26 +173,6 @@ async def _one_by_one(work: Iterable[Any]) -> None:
             each.close()
 
 
-class _Workers:
-    """How many workers NAT44 has; it does not change while VPP lives."""
-
-    def __init__(self, vpp: VppAccess) -> None:
-        self._vpp = vpp
-        self._client: Client | None = None
-        self._count = 0
-
-    def known(self) -> int | None:
-        """Return the number, if this VPP was asked for it already."""
-        return self._count if self._client is not None and self._client is self._vpp.client else None
-
-    async def count(self) -> int:
-        client = self._vpp.client
-        if self.known() is None:
-            self._count = len(await self._vpp.dump(NatWorkerDump()))
-            self._client = client
-        return self._count
-
-
 def _foreign_in_place_of(item: Nat44Mapping) -> ForeignObject:
     """What VPP has at the place of a mapping: ours would have been found."""
     return ForeignObject(
@@ -204,20 +182,42 @@ def _foreign_in_place_of(item: Nat44Mapping) -> ForeignObject:
 
 def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
     """Return the message that makes a mapping."""
-    place = _place(item)
     return Nat44AddDelLbStaticMapping(
         flags=_flags(item),
-        external_addr=place.address,
-        external_port=place.port,
-        protocol=place.protocol,
+        external_addr=ipv4_bytes(item.address),
+        external_port=item.port,
+        protocol=_NUMBERS[item.protocol],
         affinity=item.affinity_seconds,
         tag=item.tag,
-        locals=(*map(_local, item.backends), _NEVER_CHOSEN),
+        locals=(
+            *[
+                Nat44LbAddrPort(
+                    addr=ipv4_bytes(backend.address),
+                    port=backend.port,
+                    probability=backend.probability,
+                    vrf_id=backend.vrf,
+                )
+                for backend in item.backends
+            ],
+            _NEVER_CHOSEN,
+        ),
     )
 
 
-def _place(item: Nat44Mapping) -> Place:
-    return Place(_NUMBERS[item.protocol], address_bytes(item.address), item.port)
+def removal(place: Place) -> Nat44AddDelLbStaticMapping:
+    """Return the message that takes a mapping away."""
+    return Nat44AddDelLbStaticMapping(
+        is_add=False,
+        flags=NatConfigFlags.OUT2IN_ONLY,
+        external_addr=place.address,
+        external_port=place.port,
+        protocol=place.protocol,
+    )
+
+
+def place_of(item: Nat44Mapping) -> Place:
+    """Return what VPP knows a wanted mapping by."""
+    return Place(_NUMBERS[item.protocol], ipv4_bytes(item.address), item.port)
 
 
 def _flags(item: Nat44Mapping) -> NatConfigFlags:
@@ -226,7 +226,7 @@ def _flags(item: Nat44Mapping) -> NatConfigFlags:
 
 def _local(backend: NatBackend) -> Nat44LbAddrPort:
     return Nat44LbAddrPort(
-        addr=socket.inet_pton(socket.AF_INET, backend.address),
+        addr=ipv4_bytes(backend.address),
         port=backend.port,
         probability=backend.probability,
         vrf_id=backend.vrf,

@@ -35,9 +35,11 @@ from contivpp_vpp.messages import (
 )
 from contivpp_vpp.values import address_bytes, address_text, is_ipv6, prefix_parts
 
-__all__ = ["RouteDescriptor"]
+__all__ = ["RouteDescriptor", "addition", "removal"]
 
 _NO_INDEX = 0xFFFFFFFF
+_PROTO = {4: FibPathNhProto.IP4, 16: FibPathNhProto.IP6}  # by the size of the address
+_NOTHING = {4: bytes(4), 16: bytes(16)}
 _NO_TABLE = (-3, -6, -65)  # NO_SUCH_FIB, NO_SUCH_ENTRY, NO_SUCH_TABLE
 
 
@@ -73,20 +75,14 @@ class RouteDescriptor(VppDescriptor[Route]):
         return False
 
     async def create(self, item: Route, handles: Mapping[str, Any]) -> _Place:
-        paths = tuple(_to_vpp(path, item, handles) for path in item.paths)
-        await self.vpp.request(IpRouteAddDelV2(route=await self._route(_Place(item.vrf, item.prefix), paths)))
+        await self.vpp.request(addition(item, handles, await self._source.get()))
         return _Place(item.vrf, item.prefix)
 
     async def update(self, old: Route, new: Route, handle: _Place, handles: Mapping[str, Any]) -> _Place:
         return await self.create(new, handles)
 
     async def delete(self, item: Route | None, handle: _Place, handles: Mapping[str, Any]) -> None:
-        await self.vpp.ensure(IpRouteAddDelV2(is_add=False, route=await self._route(handle, ())), *_NO_TABLE)
-
-    async def _route(self, place: _Place, paths: tuple[FibPath, ...]) -> IpRouteV2:
-        packed, length = prefix_parts(place.prefix)
-        prefix = Prefix(address=packed, len=length)
-        return IpRouteV2(table_id=place.vrf, prefix=prefix, src=await self._source.get(), paths=paths)
+        await self.vpp.ensure(removal(handle.vrf, handle.prefix, await self._source.get()), *_NO_TABLE)
 
     async def dump(self, known: Known) -> list[Found]:
         source = await self._source.find()
@@ -131,20 +127,31 @@ def _mentions(text: str, prefix: str) -> bool:
     return False
 
 
-def _to_vpp(path: Path, item: Route, handles: Mapping[str, Any]) -> FibPath:
-    ipv6 = is_ipv6(item.prefix)
-    proto = FibPathNhProto.IP6 if ipv6 else FibPathNhProto.IP4
-    nothing = bytes(16 if ipv6 else 4)
+def addition(item: Route, handles: Mapping[str, Any], source: int) -> IpRouteAddDelV2:
+    """Return the message that makes a route, or replaces its paths."""
+    packed, length = prefix_parts(item.prefix)
+    paths = tuple([_to_vpp(path, item.vrf, packed, handles) for path in item.paths])
+    prefix = Prefix(address=packed, len=length)
+    return IpRouteAddDelV2(route=IpRouteV2(table_id=item.vrf, prefix=prefix, src=source, paths=paths))
+
+
+def removal(vrf: int, prefix: str, source: int) -> IpRouteAddDelV2:
+    """Return the message that takes a route away."""
+    packed, length = prefix_parts(prefix)
+    there = IpRouteV2(table_id=vrf, prefix=Prefix(address=packed, len=length), src=source)
+    return IpRouteAddDelV2(is_add=False, route=there)
+
+
+def _to_vpp(path: Path, vrf: int, packed: bytes, handles: Mapping[str, Any]) -> FibPath:
+    address = (path.next_hop and address_bytes(path.next_hop)) or _NOTHING[len(packed)]
+    proto = _PROTO[len(address)]
     if path.kind == "drop":
-        return FibPath(type=FibPathType.DROP, proto=proto, address=nothing, weight=path.weight)
-    if path.next_hop:
-        nothing = address_bytes(path.next_hop)
-        proto = FibPathNhProto.IP6 if is_ipv6(path.next_hop) else FibPathNhProto.IP4
+        return FibPath(type=FibPathType.DROP, proto=proto, address=address, weight=path.weight)
     if path.interface:
         index = index_of(handles, path.interface)
-        return FibPath(sw_if_index=index, proto=proto, address=nothing, weight=path.weight)
-    table = item.vrf if path.via_vrf is None else path.via_vrf
-    return FibPath(table_id=table, proto=proto, address=nothing, weight=path.weight)
+        return FibPath(sw_if_index=index, proto=proto, address=address, weight=path.weight)
+    table = vrf if path.via_vrf is None else path.via_vrf
+    return FibPath(table_id=table, proto=proto, address=address, weight=path.weight)
 
 
 def _found(route: IpRouteV2, known: Known) -> Found:

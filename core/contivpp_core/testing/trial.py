@@ -114,10 +114,8 @@ class Trial:
     async def kill(self) -> None:
         """The agent dies where it is, and another starts: it knows what is wanted, and nothing else."""
         async with self._dying:
-            for task in self._ups.values():
-                task.cancel()
-            await asyncio.gather(*self._ups.values(), return_exceptions=True)
-            self._ups.clear()
+            for domain in self.domains:
+                await self._end_up(domain)
             await self.scheduler.stop()
             self.scheduler = self._agent()
             self.scheduler.submit(set(self.owners), self.owners)
@@ -152,13 +150,16 @@ class Trial:
 
     async def _up(self, domain: str) -> None:
         """Read a domain until it succeeds; one that is being read already is read anew."""
-        if former := self._ups.pop(domain, None):
-            former.cancel()
-            await asyncio.gather(former, return_exceptions=True)
+        await self._end_up(domain)
         task = self._ups[domain] = asyncio.get_running_loop().create_task(self._until_up(domain))
         await asyncio.wait((task,))
         if not task.cancelled():
             task.result()
+
+    async def _end_up(self, domain: str) -> None:
+        while former := self._ups.pop(domain, None):
+            former.cancel()
+            await asyncio.gather(former, return_exceptions=True)
 
     async def _until_up(self, domain: str) -> None:
         for _ in range(_RESYNC_TRIES):

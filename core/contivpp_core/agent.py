@@ -74,14 +74,14 @@ class Agent:
     def __init__(
         self,
         config: Source | Mapping[str, Any],
-        plugins: Iterable[Plugin] | None = None,
+        plugins: Iterable[Plugin | loading.LoadedPlugin] | None = None,
         *,
         clock: Clock | None = None,
         ledger_path: Path | None = _IN_STATE_DIR,
         ledger: Ledger | None = None,
         serve: bool = True,
     ) -> None:
-        source = config if isinstance(config, Source) else Source("configuration", dict(config))
+        self.source = source = config if isinstance(config, Source) else Source("configuration", dict(config))
         self.clock = clock or Clock()
         self.hooks = Hooks(_load(source, plugins))
         self.config = self._check(source)
@@ -347,7 +347,7 @@ class Agent:
             self._ledger = None
 
 
-def _load(source: Source, plugins: Iterable[Plugin] | None) -> list[loading.LoadedPlugin]:
+def _load(source: Source, plugins: Iterable[Plugin | loading.LoadedPlugin] | None) -> list[loading.LoadedPlugin]:
     """Load plugins; faults in the core's settings are told together with the first plugin that does not load."""
     if plugins is not None:
         return loading.order(plugins)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from contivpp_core.errors import ContivError, NotReady
+from contivpp_core.errors import ConfigError, ContivError, NotReady
 from contivpp_core.sockets import private, take_over
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["ApiError", "ApiRoute", "ApiServer", "Request", "Response"]
 
 log = logging.getLogger(__name__)
+
+LONGEST_BODY = 256 << 20
+"""Bytes of a request: every object of a large cluster may be in one."""
 
 
 class ApiError(ContivError):
@@ -114,7 +117,7 @@ class ApiServer:
     async def _set_up(self) -> web.AppRunner:
         from aiohttp import web  # noqa: PLC0415
 
-        application = web.Application()
+        application = web.Application(client_max_size=LONGEST_BODY)
         for route in self._routes:
             application.router.add_route(route.method, route.path, _adapter(route))
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
@@ -131,6 +134,8 @@ async def answer(route: ApiRoute, request: Request) -> Response:
         return result if isinstance(result, Response) else Response(200, result)
     except ApiError as error:
         return Response(error.status, {"error": str(error)})
+    except ConfigError as error:
+        return Response(400, {"error": str(error), "faults": error.faults})
     except NotReady as error:
         return Response(503, {"error": str(error)})
     except ContivError as error:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The core's own routes of the local API: what the agent knows, for people and tools. All of them only read."""
+"""The core's own routes of the local API: what the agent knows, for people and tools. All of them only read, a plan
+as well."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from contivpp_core.api import ApiError, ApiRoute, Request, Response
+from contivpp_core.plan import Planner
 
 if TYPE_CHECKING:
     from contivpp_core.agent import Agent
@@ -46,12 +48,14 @@ def core_routes(agent: Agent) -> list[ApiRoute]:
         ApiRoute("GET", "/v1/tables/{name}", views.table, "One table's records; standing: and how their items stand."),
         ApiRoute("GET", "/v1/history", views.history, "The journal; limit, since (a revision)."),
         ApiRoute("GET", "/v1/plugins", views.plugins, "The plugins, in the order of what they require."),
+        ApiRoute("POST", "/v1/plan", views.plan, "What would change, by another configuration or other objects."),
     ]
 
 
 class _Views:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._planner = Planner(agent)
 
     def status(self, request: Request) -> Any:
         agent = self._agent
@@ -133,6 +137,9 @@ class _Views:
             }
             for entry in self._agent.hooks.plugins
         ]
+
+    async def plan(self, request: Request) -> Any:
+        return await self._planner.plan(request.body)
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -39,10 +39,14 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class ConfigSection:
-    """A plugin's part of the configuration: the `name` of its section, and the model of its content."""
+    """A plugin's part of the configuration: the `name` of its section, and the model of its content.
+
+    `unplanned` names settings, as they stand in the file, whose effect `contivpp plan` cannot foresee (sockets, paths).
+    """
 
     name: str
     model: type[BaseModel]
+    unplanned: tuple[str, ...] = ()
 
 
 def _host_and_port(value: str) -> str:
@@ -104,9 +108,12 @@ class Source:
             raise ConfigError([f"{path}: {error.strerror}: name the configuration by --config"]) from error
         except UnicodeDecodeError as error:
             raise ConfigError([f"{path}: byte {error.start}: the file must be UTF-8 text"]) from error
-        return cls(
-            str(path), _parse(str(path), text), environment=os.environ if environment is None else environment
-        )
+        return cls.parse(str(path), text, environment=os.environ if environment is None else environment)
+
+    @classmethod
+    def parse(cls, name: str, text: str, *, environment: Mapping[str, str] | None = None) -> Source:
+        """Take YAML text; `name` is for messages."""
+        return cls(name, _parse(name, text), environment=environment)
 
     @property
     def plugins(self) -> tuple[str, ...]:

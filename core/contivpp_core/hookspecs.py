@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from contivpp_core.metrics import Metric
     from contivpp_core.records import AnyTable
     from contivpp_core.renderers import Renderer
+    from contivpp_core.state import State, Write
 
 # --- contributions
 
@@ -71,6 +72,16 @@ def renderers(agent: Agent) -> Iterable[Renderer]:
 @hookspec
 def descriptors(agent: Agent) -> Iterable[AnyDescriptor]:
     """Return the descriptors of the item kinds that the plugin can apply. Called once, before any `start`."""
+    raise NotImplementedError
+
+
+@hookspec
+def planned_start(agent: Agent, state: State) -> Iterable[Write]:
+    """Return how a start would change observed tables because of the configuration; for `contivpp plan`.
+
+    For a plugin whose `start` writes records that follow from its configuration. `agent` has the planned configuration
+    and is never started, `state` the records of the running one. It must be pure; it is called in a thread.
+    """
     raise NotImplementedError
 
 

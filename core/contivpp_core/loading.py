@@ -21,7 +21,11 @@ import pluggy
 from contivpp_core.errors import PluginError
 from contivpp_core.plugin import API_VERSION, ENTRY_POINT_GROUP, PROJECT, Plugin
 
-__all__ = ["LoadedPlugin", "installed", "load", "load_available", "manager_for", "order"]
+__all__ = ["IN_PROCESS", "LoadedPlugin", "installed", "load", "load_available", "manager_for", "order"]
+
+
+IN_PROCESS = "in-process"
+"""The distribution of plugins that are handed over as objects."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class LoadedPlugin:
     """A plugin, and where it came from."""
 
     plugin: Plugin
-    distribution: str = "in-process"
+    distribution: str = IN_PROCESS
     version: str = ""
 
     @property
@@ -73,7 +77,7 @@ def order(plugins: Iterable[LoadedPlugin | Plugin]) -> list[LoadedPlugin]:
     """Check plugins against each other, and order them so that each follows what it requires."""
     loaded: dict[str, LoadedPlugin] = {}
     for plugin in plugins:
-        entry = plugin if isinstance(plugin, LoadedPlugin) else LoadedPlugin(_checked(plugin, "in-process"))
+        entry = plugin if isinstance(plugin, LoadedPlugin) else LoadedPlugin(_checked(plugin, IN_PROCESS))
         if entry.name in loaded:
             other = loaded[entry.name].distribution
             raise PluginError(f"two plugins are named {entry.name}, in {other} and in {entry.distribution}")

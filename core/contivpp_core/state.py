@@ -76,6 +76,10 @@ class Rows:
         """Return all records in the order of their keys."""
         return [self._rows[key] for key in sorted(self._rows)]
 
+    def unordered(self) -> list[Any]:
+        """Return all records in any order, without the price of one."""
+        return list(self._rows.values())
+
     def where(self, index: str, value: str) -> tuple[Any, ...]:
         """Return the records with `value` under the index, in the order of their keys."""
         return tuple(self._rows[key] for key in sorted(self._indexes[index].get(value, ())))

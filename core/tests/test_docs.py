@@ -69,7 +69,7 @@ def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 CALLED_BY_CORE = (
-    *("config_section", "tables", "renderers", "descriptors", "metrics", "commands", "api_routes"),
+    *("config_section", "tables", "renderers", "descriptors", "planned_start", "metrics", "commands", "api_routes"),
     *("agent_started", "agent_stopping", "item_failed", "item_recovered", "resync_done"),
 )
 

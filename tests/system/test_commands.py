@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from .harness import Node
+from .harness import NETWORK, Node
 from .processes import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.tun]
@@ -93,14 +93,15 @@ async def test_status_tells_what_is_wrong_and_what_the_items_wait_for(busy: Node
 
 async def test_history_tells_causes_and_what_came_of_them(busy: Node) -> None:
     await busy.delete("sandbox-db")
-    code, answer = await busy.cni("ADD", "sandbox-bad", busy.namespaces.make("bad"), interface="lo")
+    network = json.dumps({**NETWORK, "sysctl": {"net.ipv4.no_such_thing": "1"}}).encode()
+    code, answer = await busy.cni("ADD", "sandbox-bad", busy.namespaces.make("bad"), stdin=network)
     assert code == 1
     entries = await parsed(busy, "history")
     causes = [entry["cause"] for entry in entries]
     assert causes[-4:-1] == ["CNI ADD default/db", "CNI DEL default/db", "CNI ADD default/sandbox-bad"]
     assert causes[-1].startswith("CNI ADD default/sandbox-bad taken back: ")
-    assert "vpp/tap/pod-sandbox-bad" in causes[-1]
-    assert "vpp/tap/pod-sandbox-bad" in answer["msg"]
+    assert "linux/sysctl/" in causes[-1]
+    assert "no_such_thing" in answer["msg"]
     assert sum(entry.get("created", 0) for entry in entries) > 20
     assert entries[-4]["changed"] == ["LocalPod/sandbox-db/eth0"]
     newest = await shown(busy, "history", "--limit", "1")

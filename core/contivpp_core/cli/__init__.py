@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from contivpp_core.cli.agent import AGENT
 from contivpp_core.cli.command import Command
 from contivpp_core.cli.get import GET, HISTORY
+from contivpp_core.cli.plan import PLAN
 from contivpp_core.errors import ConfigError, ContivError
 
 __all__ = ["main"]
 
-_CORE = (AGENT, GET, HISTORY)
+_CORE = (AGENT, GET, HISTORY, PLAN)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from contivpp_core.errors import ContivError
+from contivpp_core.errors import ConfigError, ContivError
 
 __all__ = ["DEFAULT_SOCKET", "Client", "default_socket"]
 
@@ -44,12 +44,16 @@ class Client:
     def get(self, *path: str, query: Mapping[str, object] | None = None) -> Any:
         """GET `/path/…` and return the decoded answer; an error is told in people's words."""
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
-        target = (
-            "/" + "/".join(quote(part, safe="") for part in path) + (f"?{urlencode(given)}" if given else "")
-        )
+        return self._ask("GET", _target(path) + (f"?{urlencode(given)}" if given else ""))
+
+    def post(self, *path: str, body: Any) -> Any:
+        """POST JSON to `/path/…` and return the decoded answer; what JSON does not know becomes text."""
+        return self._ask("POST", _target(path), json.dumps(body, default=str).encode())
+
+    def _ask(self, method: str, target: str, body: bytes | None = None) -> Any:
         connection = _UnixConnection(self.path, self._timeout)
         try:
-            connection.request("GET", target)
+            connection.request(method, target, body)
             response = connection.getresponse()
             return self._decoded(response.status, response.read(), target)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
@@ -79,7 +83,13 @@ class Client:
             raise ContivError(
                 f"what answers at {self.path} is no agent: {target} gave status {status}"
             ) from error
+        if isinstance(answer, dict) and "faults" in answer and status >= 400:
+            raise ConfigError(answer["faults"])
         if status >= 400:
             reason = answer.get("error", body.decode()) if isinstance(answer, dict) else body.decode()
             raise ContivError(f"the agent refused {target}: {reason}")
         return answer
+
+
+def _target(path: tuple[str, ...]) -> str:
+    return "/" + "/".join(quote(part, safe="") for part in path)

@@ -79,6 +79,11 @@ class Resync:
         scheduler.domain_usable(domain)
         scheduler.on_resynced(domain, reason, loop.time() - begin, {k: n for k, n in repaired.items() if n})
 
+    async def look(self, domain: str) -> dict[str, list[Found]]:
+        """Read a domain and change nothing, neither in it nor in what is believed; return what was found, by kind."""
+        known = self._known()
+        return {descriptor.kind: await self._dump(descriptor, known) for descriptor in self._in_order(domain)}
+
     async def _quiet(self, domain: str) -> None:
         """Wait for the operations that are in flight: their answers come, or their connection is lost."""
         for node in [n for n in self._graph if n.descriptor.domain == domain and n.running]:

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from contivpp_core.errors import ContivError
-from contivpp_core.items import AnyDescriptor, Item, Outcome, Owner, Unavailable
+from contivpp_core.items import AnyDescriptor, Found, Item, Outcome, Owner, Unavailable
 from contivpp_core.scheduler.decide import Create, Decider, Decision, Nothing, ReadBack, Remove, Update, Wait
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
 from contivpp_core.scheduler.resync import Resync
@@ -222,6 +222,10 @@ class Scheduler:
     async def resync(self, domain: str, reason: str = "demand") -> None:
         """Read a domain back and repair what differs."""
         await self._resync.domain(domain, reason)
+
+    async def look(self, domain: str) -> dict[str, list[Found]]:
+        """Read a domain back, and neither repair nor believe anything; return what was found, by kind."""
+        return await self._resync.look(domain)
 
     async def check(self, kind: str) -> dict[str, int]:
         """Read one kind back while work goes on, and repair drift: a difference counts if it is seen twice."""

@@ -42,7 +42,7 @@ from contivpp_linux.batcher import reference
 from contivpp_linux.kernel.errors import KernelError, NamespaceGone, NamespaceHidden, NotANamespace
 from contivpp_linux.kernel.protocol import Kernel
 
-__all__ = ["Attachments"]
+__all__ = ["Attachments", "at_start"]
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Attachments:
             log.warning("pods vanished while the agent was away", extra={"attachments": sorted(vanished)})
             await ledger.commit(*(write for pod in stored if pod.key in vanished for write in _tombstone(pod)))
         left = (pod for pod in stored if pod.key not in vanished)
-        pods = [msgspec.structs.replace(pod, mtu=self._choices.mtu(pod.own_mtu)) for pod in left]
+        pods = [at_start(pod, self._config) for pod in left]
         self._choices.take_over(pods)
         writes: list[Write] = [*(Put(LOCAL_POD.name, pod) for pod in pods), Ready(LOCAL_POD.name)]
         await self._agent.controller.write("pods of the ledger", writes)
@@ -354,6 +354,11 @@ class Attachments:
         if reason := self.not_ready():
             raise NotReady(f"{key} cannot be checked now: {reason}", details="see 'contivpp get status'")
         await compare(self._agent, self._kernel, pod, previous, sandbox=request.netns)
+
+
+def at_start(pod: LocalPod, config: ContivConfig) -> LocalPod:
+    """Return a pod as a start with a configuration takes it over: only the MTU follows from it."""
+    return msgspec.structs.replace(pod, mtu=config.mtu_for(pod.own_mtu))
 
 
 def _tombstone(pod: LocalPod) -> tuple[LedgerWrite, LedgerWrite]:

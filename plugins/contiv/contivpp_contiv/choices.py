@@ -51,7 +51,7 @@ class Choices:
 
     def mtu(self, asked: int | None) -> int:
         """Return an interface's MTU in bytes: what the underlay leaves to pods, or less if that is asked for."""
-        return min(asked or self._config.pod_mtu, self._config.pod_mtu)
+        return self._config.mtu_for(asked)
 
     def options(self, request: CniRequest, previous: PreviousResult | None) -> PodOptions:
         """Return what is asked for, if it is possible here."""

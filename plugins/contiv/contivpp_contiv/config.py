@@ -56,6 +56,10 @@ class ContivConfig(Section):
         """The MTU of pods in force."""
         return self._largest_mtu if self.mtu is None else self.mtu
 
+    def mtu_for(self, asked: int | None) -> int:
+        """Return the MTU of an interface: what the underlay leaves to pods, or less if that is asked for."""
+        return min(asked or self.pod_mtu, self.pod_mtu)
+
     @property
     def _largest_mtu(self) -> int:
         return self.underlay_mtu - (VXLAN_OVERHEAD if self.node_to_node_transport == "vxlan" else 0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from contivpp_contiv.altered import AlteredLinks, LostRenderer
-from contivpp_contiv.attachments import Attachments
+from contivpp_contiv.attachments import Attachments, at_start
 from contivpp_contiv.cni.codes import ErrorCode
 from contivpp_contiv.cni.garbage import valid_attachments
 from contivpp_contiv.cni.log import CniLog, facts
@@ -27,8 +27,8 @@ from contivpp_contiv.node import (
     UplinkRenderer,
 )
 from contivpp_contiv.pods import PodRenderer
-from contivpp_contiv.records import TABLES, attachment_key
-from contivpp_contiv.registry import Registry
+from contivpp_contiv.records import LOCAL_POD, TABLES, LocalPod, attachment_key
+from contivpp_contiv.registry import Registry, planned_records
 from contivpp_core.agent import Agent
 from contivpp_core.config import ConfigSection
 from contivpp_core.errors import RequestError
@@ -37,6 +37,7 @@ from contivpp_core.ledger import LedgerError
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Renderer
+from contivpp_core.state import Put, State, Write
 
 __all__ = ["ContivPlugin", "plugin"]
 
@@ -64,7 +65,7 @@ class ContivPlugin(Plugin):
     @hookimpl
     def config_section(self) -> ConfigSection:
         """Contribute the section `contiv`."""
-        return ConfigSection("contiv", ContivConfig)
+        return ConfigSection("contiv", ContivConfig, unplanned=("cniSocket", "cniLogBytes"))
 
     @hookimpl
     def tables(self) -> list[AnyTable]:
@@ -88,6 +89,13 @@ class ContivPlugin(Plugin):
             PodRenderer(),
             LostRenderer(),
         ]
+
+    @hookimpl
+    def planned_start(self, agent: Agent, state: State) -> list[Write]:
+        """Contribute to plans: MTUs of pods, the node's ID, and its link to the host."""
+        config = _config(agent)
+        pods: list[LocalPod] = state.table(LOCAL_POD.name).records()
+        return [*(Put(LOCAL_POD.name, at_start(pod, config)) for pod in pods), *planned_records(agent, config)]
 
     # --- life
 

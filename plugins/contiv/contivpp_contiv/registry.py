@@ -27,7 +27,7 @@ from contivpp_core.ledger import LedgerWrite
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, ClusterNode, NodeClaim, NodeConfig
 from contivpp_core.state import Put, Ready, Write
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "first_id", "first_link", "planned_records"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,42 @@ _OF_OTHERS = (NODE.name, NODE_SETTINGS.name, CLUSTER_NODE.name, NODE_CLAIM.name)
 MIRROR_SECONDS = 5.0
 """How long the store's mirror may take to tell what was published, before it is published again."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 10.0
+
+
+def first_id(agent: Agent, config: ContivConfig) -> int | None:
+    """Return the node's ID at a start; None where only the cluster's store can give one."""
+    stored = agent.ledger.get(SPACE, NODE_ID)
+    alone = None if _in_cluster(agent) else 1  # nobody could give another
+    return config.node_id or (int(stored) if stored else alone)
+
+
+def first_link(agent: Agent, config: ContivConfig) -> str:
+    """Return how VPP and the host are linked at a start; "" where that is not known before VPP answers."""
+    if config.host_interconnect != "auto":
+        return config.host_interconnect
+    return (agent.ledger.get(SPACE, LINK_KIND) or b"").decode()
+
+
+def planned_records(agent: Agent, config: ContivConfig) -> list[Write]:
+    """Return what a start with a configuration would write of the node; what it could not know stays as it is."""
+    writes: list[Write] = []
+    if node_id := first_id(agent, config):
+        writes.append(Put(NODE_CONFIG.name, NodeConfig(name=agent.node_name, node_id=node_id)))
+    if kind := first_link(agent, config):
+        writes.append(Put(HOST_LINK.name, _host_link(agent, kind)))
+    return writes
+
+
+def _host_link(agent: Agent, kind: str) -> HostLink:
+    return HostLink(name=agent.node_name, kind="tap" if kind == "tap" else "veth")
+
+
+def _in_cluster(agent: Agent) -> bool:
+    try:
+        agent.plugin("datastore")
+    except ContivError:  # a node by itself
+        return False
+    return True
 
 
 class Registry:
@@ -57,22 +93,17 @@ class Registry:
 
     async def start(self) -> None:
         """Take over what is known, and begin to watch."""
-        agent, ledger, in_cluster = self._agent, self._agent.ledger, self._in_cluster()
+        agent = self._agent
         unsourced = [table for table in _OF_OTHERS if not agent.sourced(table)]
         await agent.controller.write("nobody tells", [Ready(table) for table in unsourced])
         await self._recall()
-        stored = ledger.get(SPACE, NODE_ID)
-        alone = None if in_cluster else 1  # nobody could give another
-        await self._become(self._config.node_id or (int(stored) if stored else alone))
-        kind = ledger.get(SPACE, LINK_KIND)
-        if self._config.host_interconnect != "auto":
-            await self._link(self._config.host_interconnect)
-        elif kind is not None:
-            await self._link(kind.decode())
+        await self._become(first_id(agent, self._config))
+        if kind := first_link(agent, self._config):
+            await self._link(kind)
         self._unlisten = agent.controller.listen(self._wake.set)
         self._spawn(self._whenever(self._wake, self._follow, "contiv registry"), "contiv registry")
         self._spawn(self._whenever(self._vpp_changed, self._choose, "contiv host link"), "contiv host link")
-        if in_cluster:
+        if _in_cluster(agent):
             self._spawn(self._publish(), "contiv publisher")
 
     async def stop(self) -> None:
@@ -105,13 +136,6 @@ class Registry:
     async def _pause(self, attempt: int) -> None:
         delay = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(attempt, 10))
         await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-
-    def _in_cluster(self) -> bool:
-        try:
-            self._agent.plugin("datastore")
-        except ContivError:  # a node by itself
-            return False
-        return True
 
     async def _put(self, own: ClusterNode) -> None:
         """Store this node; the plugin that has the store may have started after this one."""
@@ -197,7 +221,7 @@ class Registry:
         await self._link(kind)
 
     async def _link(self, kind: str) -> None:
-        link = HostLink(name=self._agent.node_name, kind="tap" if kind == "tap" else "veth")
+        link = _host_link(self._agent, kind)
         await self._agent.controller.write("link to the host", [Put(HOST_LINK.name, link), Ready(HOST_LINK.name)])
 
     # --- what the others are told

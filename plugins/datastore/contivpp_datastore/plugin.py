@@ -45,7 +45,7 @@ class DatastorePlugin(Plugin):
     @hookimpl
     def config_section(self) -> ConfigSection:
         """Contribute the section `datastore`."""
-        return ConfigSection("datastore", DatastoreConfig)
+        return ConfigSection("datastore", DatastoreConfig, unplanned=("driver", "socket"))
 
     @hookimpl
     def api_routes(self) -> list[ApiRoute]:

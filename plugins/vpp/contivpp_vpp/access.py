@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from contivpp_core.errors import ContivError
 from contivpp_core.items import Outcome, Unavailable
-from contivpp_vpp.errors import ConnectionLost, NotConnected, VppError
+from contivpp_vpp.errors import ConnectionLost, MissingMessages, NotConnected, VppError
 from contivpp_vpp.wire.base import Details, Dump, Reply, Request
 from contivpp_vpp.wire.errors import InvalidMessage
 
@@ -122,7 +122,7 @@ def outcome_of(error: Exception) -> Outcome:
         return Outcome.UNKNOWN
     if isinstance(error, ForeignObject):
         return Outcome.CONFLICT
-    if isinstance(error, Refused | InvalidMessage):
+    if isinstance(error, Refused | InvalidMessage | MissingMessages):
         return Outcome.CHANGE
     if isinstance(error, VppError):
         if error.retval in _WAIT_FOR_CHANGE:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from contivpp_vpp import messages
 from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, VppError
 from contivpp_vpp.wire import base
@@ -27,9 +29,9 @@ log = logging.getLogger(__name__)
 
 _NUMBER = struct.Struct(">H")
 _NUMBER_CONTEXT = struct.Struct(">HI")
-_RETVAL = struct.Struct(">6xi")
 _HELLO, _HELLO_REPLY = 15, 16  # the two numbers that are the same in every VPP
 _LAST_CONTEXT = 0xFFFFFFFF
+_AGAIN = -165  # EAGAIN
 
 Answered = Callable[[Any, Exception | None], None]
 
@@ -59,7 +61,7 @@ class _Pending:
 class _Route:
     """What is the same for all requests of a class, looked up once."""
 
-    __slots__ = ("answer", "answer_number", "decode", "encode", "name", "number", "statistics")
+    __slots__ = ("answer", "answer_number", "decode", "encode", "name", "number", "retval", "statistics")
 
     def __init__(self, message: type[base.Message], answer: type[base.Message], table: Mapping[str, int]) -> None:
         self.name = message.MESSAGE
@@ -68,6 +70,7 @@ class _Route:
         self.answer = answer
         self.answer_number = table[answer.table_name()]
         self.decode = codec(answer).decode
+        self.retval = codec(answer).retval
         self.statistics = MessageStatistics()
 
 
@@ -75,6 +78,7 @@ class _Route:
 class _Dump:
     route: _Route
     details: Callable[[Any], None]
+    rest: int | None = None  # where VPP wants to be asked for more
 
 
 @dataclass(slots=True)
@@ -134,7 +138,10 @@ class Dialogue:
         self.bytes_in_flight += len(body)
 
     def dump(self, message: base.Message, details: Callable[[Any], None], ended: Answered) -> None:
-        """Send a dump and the ping that ends it; `ended(None, error)` is called once."""
+        """Send a dump and the ping that ends it; `ended(None, error)` is called once.
+
+        A dump with a cursor also has a reply, in which VPP may say that there is more (it gives itself a millisecond).
+        """
         route = self._routes.get(type(message)) or self._route(type(message))
         context = self._next_context()
         self._write(route.encode(message, route.number, self.client_index, context))
@@ -142,9 +149,12 @@ class Dialogue:
         started = self.clock()
 
         def end(reply: Any, error: Exception | None) -> None:
-            del self._dumps[context]
+            rest = self._dumps.pop(context).rest
             self._count(route.statistics, started, error)
-            ended(None, error)
+            if rest is None or error is not None:
+                ended(None, error)
+            else:
+                self.dump(replace(message, cursor=rest), details, ended)
 
         self.request(messages.ControlPing(), end)
 
@@ -235,13 +245,13 @@ class Dialogue:
     def _reply(self, cls: type[base.Message], number: int, context: int, body: bytes) -> None:
         pending = self._pending.get(context)
         if pending is None:
-            self.counters.stray_replies += 1
+            self._unexpected(cls, context, body)
             return
         route = pending.route
         if number != route.answer_number:
             raise MalformedMessage(f"{cls.MESSAGE} as the answer to {route.name}")
         reply, error = None, None
-        retval = _RETVAL.unpack_from(body)[0] if len(body) >= _RETVAL.size else 0
+        retval = route.retval.unpack_from(body)[0] if len(body) >= route.retval.size else 0
         if retval < 0:
             error = VppError(retval, route.name)
         else:
@@ -251,6 +261,15 @@ class Dialogue:
         self.progress += 1
         self._count(route.statistics, pending.started, error)
         self._call(pending.answered, reply, error)
+
+    def _unexpected(self, cls: type[base.Message], context: int, body: bytes) -> None:
+        """A reply without a request: of a dump with a cursor, or of nobody."""
+        dump = self._dumps.get(context)
+        if dump is None or "cursor" not in cls.__struct_fields__:
+            self.counters.stray_replies += 1
+            return
+        reply: Any = codec(cls).decode(body)
+        dump.rest = reply.cursor if reply.retval == _AGAIN else None
 
     def _count(self, statistics: MessageStatistics, started: float, error: Exception | None) -> None:
         latency = self.clock() - started

@@ -17,6 +17,7 @@ from msgspec.structs import force_setattr
 from contivpp_core.items import Item
 from contivpp_core.namespaces import Namespace
 from contivpp_vpp.l2_items import BridgeDomain, BridgeMember, L2FibEntry, VxlanTunnel
+from contivpp_vpp.nat_items import Nat44, Nat44Address, Nat44Interface, Nat44Mapping, NatBackend
 from contivpp_vpp.values import (
     canonical_address,
     canonical_interface_address,
@@ -36,6 +37,11 @@ __all__ = [
     "Loopback",
     "Mac",
     "Mtu",
+    "Nat44",
+    "Nat44Address",
+    "Nat44Interface",
+    "Nat44Mapping",
+    "NatBackend",
     "Neighbour",
     "NeighbourSettings",
     "Path",

@@ -36,6 +36,7 @@ from contivpp_vpp.probe import TapSupport, probe_tap, recall, remember
 from contivpp_vpp.settings import VppSettings
 from contivpp_vpp.short_paths import ShortPaths
 from contivpp_vpp.transports import Connect, ProtocolFactory, unix_socket
+from contivpp_vpp.unmarked import Unmarked
 
 if TYPE_CHECKING:
     from contivpp_core.agent import Agent
@@ -71,6 +72,7 @@ class VppPlugin(Plugin):
     def __init__(self, connect: Connect | None = None) -> None:
         self._connect = connect
         self._access = VppAccess()
+        self._unmarked = Unmarked()
         self._client: VppClient | None = None
         self._agent: Agent | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,13 +114,16 @@ class VppPlugin(Plugin):
 
     @hookimpl
     def config_section(self) -> ConfigSection:
-        return ConfigSection("vpp", VppSettings)
+        unplanned = ("apiSocket", "statsSocket", "cliSocket", "requestTimeout", "persistentTaps")
+        return ConfigSection("vpp", VppSettings, unplanned)
 
     @hookimpl
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
         settings = agent.config.section("vpp", VppSettings)
         paths = ShortPaths(Path(settings.api_socket).parent / NAMESPACE_LINKS)
-        return all_descriptors(self._access, persistent_taps=settings.persistent_taps, paths=paths)
+        return all_descriptors(
+            self._access, persistent_taps=settings.persistent_taps, paths=paths, unmarked=self._unmarked
+        )
 
     # --- life
 
@@ -126,6 +131,8 @@ class VppPlugin(Plugin):
         """Begin to connect; nothing waits for VPP here."""
         settings = agent.config.section("vpp", VppSettings)
         self._agent = agent
+        self._unmarked.ledger = agent.ledger
+        agent.scheduler.expect(self._unmarked.items())
         agent.set_condition("vpp", False, "has not been connected yet")
         way = self._connect or unix_socket(settings.api_socket)
         where = "the given transport" if self._connect else settings.api_socket

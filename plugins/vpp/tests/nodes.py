@@ -40,7 +40,9 @@ READS = {
     "sw_interface_get_table",
     "sw_interface_tap_v2_dump", "af_packet_dump", "ip_table_dump", "ip_route_v2_dump", "ip_address_dump",
     "ip_unnumbered_dump", "fib_source_dump", "ip_neighbor_dump", "ip_neighbor_config_get", "vxlan_tunnel_v2_dump",
-    "bridge_domain_dump", "l2_fib_table_dump",
+    "bridge_domain_dump", "l2_fib_table_dump", "nat44_show_running_config", "nat44_address_dump",
+    "nat44_interface_dump", "nat44_ed_output_interface_get", "nat44_lb_static_mapping_dump",
+    "nat44_static_mapping_dump",
 }  # fmt: skip
 
 

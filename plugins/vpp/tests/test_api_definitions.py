@@ -129,8 +129,9 @@ def compare(definitions: Definitions, *, without: frozenset[str] = frozenset()) 
             continue
         assert name in definitions.messages, name
         assert int(definitions.messages[name][-1]["crc"], 16) == message.crc, name
-        head = [(message.retval, "i32")] if message.retval else []
-        assert_same(head + body(message.body), definitions.message(name))
+        retval = [(message.retval, "i32")] if message.retval else []
+        whole = body(message.body) + retval if message.retval_last else retval + body(message.body)
+        assert_same(whole, definitions.message(name))
 
 
 def test_declarations_are_what_vpp_defines():

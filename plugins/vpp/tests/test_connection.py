@@ -418,3 +418,40 @@ def test_errors_survive_a_copy():
     error = pickle.loads(pickle.dumps(VppError(-170, "nat44_ed_plugin_enable_disable")))
     assert (error.name, error.retval) == ("FEATURE_ALREADY_ENABLED", -170)
     assert VppError(-9999, "x").name == "UNKNOWN_9999"
+
+
+def test_a_dump_with_a_cursor_is_continued(simulated):
+    async def main() -> None:
+        vpp = ScriptedVpp()
+        details, reply = messages.Nat44EdOutputInterfaceDetails, messages.Nat44EdOutputInterfaceGetReply
+        parts = {
+            0: [details(sw_if_index=1), details(sw_if_index=2), reply(retval=-165, cursor=5)],
+            5: [details(sw_if_index=3), reply(retval=-165, cursor=9)],
+            9: [details(sw_if_index=4), reply()],
+        }
+        vpp.on(messages.Nat44EdOutputInterfaceGet, lambda request: parts[request.cursor])
+        connection = await Connection.open(vpp.connect)
+        found = await connection.dump(messages.Nat44EdOutputInterfaceGet())
+        assert [each.sw_if_index for each in found] == [1, 2, 3, 4]
+        assert [each.sw_if_index async for each in connection.stream(messages.Nat44EdOutputInterfaceGet(cursor=5))] == [
+            3,
+            4,
+        ]
+        assert connection.counters.stray_replies == 0
+        connection.close()
+
+    simulated(main())
+
+
+def test_a_return_value_at_the_end_of_a_reply_is_read_there(simulated):
+    async def main() -> None:
+        vpp = ScriptedVpp()
+        connection = await Connection.open(vpp.connect)
+        vpp.on(messages.AclAddReplace, lambda _: messages.AclAddReplaceReply(acl_index=3, retval=-6))
+        with pytest.raises(VppError, match="NO_SUCH_ENTRY"):
+            await connection.request(messages.AclAddReplace(acl_index=3))
+        vpp.on(messages.AclAddReplace, lambda _: messages.AclAddReplaceReply(acl_index=0xFFFFFFFE))
+        assert (await connection.request(messages.AclAddReplace())).acl_index == 0xFFFFFFFE
+        connection.close()
+
+    simulated(main())

@@ -236,3 +236,39 @@ async def test_no_path_that_is_let_through_ends_vpp(connection: Connection, prot
         ("INTERFACE_RX", False),
     }
     await connection.request(messages.ControlPing())
+
+
+async def test_access_lists_come_back_as_they_were_sent(connection: Connection):
+    rules = tuple(
+        messages.AclRule(
+            is_permit=messages.AclAction.PERMIT_REFLECT if number % 2 else messages.AclAction.DENY,
+            src_prefix=messages.Prefix(address=(0x0A000000 + number).to_bytes(4, "big"), len=32),
+            dst_prefix=messages.Prefix(address=ip_address("10.1.0.0").packed, len=16),
+            proto=messages.IpProto.TCP,
+            dstport_or_icmpcode_first=number,
+            dstport_or_icmpcode_last=number,
+        )
+        for number in range(1000)
+    )
+    six = messages.Prefix(address=ip_address("2001:db8::").packed, len=32)
+    first = (await connection.request(messages.AclAddReplace(tag="long", r=rules))).acl_index
+    rule = messages.AclRule(src_prefix=six, dst_prefix=six, proto=messages.IpProto.UDP)
+    second = (await connection.request(messages.AclAddReplace(tag="six", r=(rule,)))).acl_index
+    found = {each.acl_index: (each.tag, each.r) for each in await connection.dump(messages.AclDump())}
+    assert found == {first: ("long", rules), second: ("six", (rule,))}
+    await connection.request(messages.AclAddReplace(acl_index=first, tag="short", r=rules[:1]))
+    [one] = await connection.dump(messages.AclDump(acl_index=first))
+    assert (one.tag, one.r) == ("short", rules[:1])
+    with pytest.raises(VppError, match="NO_SUCH_ENTRY"):
+        await connection.request(messages.AclAddReplace(acl_index=77, r=rules[:1]))
+    index = await loopback(connection)
+    wanted = messages.AclInterfaceSetAclList(sw_if_index=index, n_input=1, acls=(first, second))
+    await connection.request(wanted)
+    [lists] = await connection.dump(messages.AclInterfaceListDump(sw_if_index=index))
+    assert (lists.n_input, lists.acls) == (1, (first, second))
+    with pytest.raises(VppError, match="ACL_IN_USE_INBOUND"):
+        await connection.request(messages.AclDel(acl_index=first))
+    await connection.request(messages.AclInterfaceSetAclList(sw_if_index=index))
+    for each in (first, second):
+        await connection.request(messages.AclDel(acl_index=each))
+    assert await connection.dump(messages.AclDump()) == []

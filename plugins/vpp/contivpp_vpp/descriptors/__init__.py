@@ -15,6 +15,10 @@ from contivpp_vpp.descriptors.link_up import LinkUpDescriptor
 from contivpp_vpp.descriptors.loopback import LoopbackDescriptor
 from contivpp_vpp.descriptors.mac import MacDescriptor
 from contivpp_vpp.descriptors.mtu import MtuDescriptor
+from contivpp_vpp.descriptors.nat44 import Nat44Descriptor
+from contivpp_vpp.descriptors.nat44_address import Nat44AddressDescriptor
+from contivpp_vpp.descriptors.nat44_interface import Nat44InterfaceDescriptor
+from contivpp_vpp.descriptors.nat44_mapping import Nat44MappingDescriptor
 from contivpp_vpp.descriptors.neighbour import NeighbourDescriptor
 from contivpp_vpp.descriptors.neighbour_settings import NeighbourSettingsDescriptor
 from contivpp_vpp.descriptors.physical import PhysicalInterfaceDescriptor
@@ -27,12 +31,17 @@ from contivpp_vpp.descriptors.vrf_table import VrfTableDescriptor
 from contivpp_vpp.descriptors.vxlan_tunnel import VxlanTunnelDescriptor
 from contivpp_vpp.fib_source import FibSourceNumber
 from contivpp_vpp.short_paths import ShortPaths
+from contivpp_vpp.unmarked import Unmarked
 
 __all__ = ["all_descriptors"]
 
 
 def all_descriptors(
-    vpp: VppAccess, *, persistent_taps: bool = False, paths: ShortPaths | None = None
+    vpp: VppAccess,
+    *,
+    persistent_taps: bool = False,
+    paths: ShortPaths | None = None,
+    unmarked: Unmarked | None = None,
 ) -> list[AnyDescriptor]:
     """Return a descriptor for every kind of this plugin."""
     return [
@@ -56,4 +65,8 @@ def all_descriptors(
         BridgeDomainDescriptor(vpp),
         BridgeMemberDescriptor(vpp),
         L2FibEntryDescriptor(vpp),
+        Nat44Descriptor(vpp, unmarked),
+        Nat44InterfaceDescriptor(vpp),
+        Nat44AddressDescriptor(vpp, unmarked),
+        Nat44MappingDescriptor(vpp),
     ]

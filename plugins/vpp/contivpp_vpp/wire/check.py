@@ -145,3 +145,16 @@ def _rule(structure: schema.Structure, rule: schema.Rule, value: Any, path: str)
             number, raw = getattr(value, field), getattr(value, of)
             if isinstance(number, int) and isinstance(raw, bytes) and number > 8 * len(raw):
                 yield f"{path}{field}: {number} is more than the {8 * len(raw)} bits of {of}"
+        case schema.Most(field=field, count=count):
+            elements = _elements(getattr(value, field))
+            if len(elements) > count:
+                yield f"{path}{field}: {len(elements)} elements kill VPP, at most {count} may be sent"
+        case schema.Sum(member=member, field=field, smallest=smallest, largest=largest):
+            numbers = [getattr(element, member, None) for element in _elements(getattr(value, field))]
+            total = sum(number for number in numbers if isinstance(number, int))
+            if numbers and not smallest <= total <= largest:
+                yield f"{path}{field}: a sum of {member} of {total} kills VPP, only {smallest}..{largest} may be sent"
+
+
+def _elements(value: Any) -> tuple[Any, ...] | list[Any]:
+    return value if isinstance(value, tuple | list) else ()

@@ -31,6 +31,8 @@ class Codec(Generic[MessageType]):
     type: type[MessageType]
     _encode: Callable[[Any, int, int, int], bytes]
     _decode: Callable[[bytes], MessageType]
+    retval: struct.Struct
+    """Reads the return value alone, from a reply."""
 
     def encode(self, message: MessageType, *, number: int, client_index: int = 0, context: int = 0) -> bytes:
         """The message as VPP reads it, without the frame's header; raises InvalidMessage."""
@@ -77,4 +79,5 @@ def _compile(message: type[MessageType]) -> Codec[MessageType]:
     declaration = declarations().messages[message.MESSAGE]
     encode = emit.compile_encoder(declaration)
     decode = emit.compile_decoder(declaration, import_module("contivpp_vpp.messages").__dict__)
-    return Codec(declaration, message, encode, decode)
+    retval = struct.Struct(f">{emit.retval_offset(declaration)}xi")
+    return Codec(declaration, message, encode, decode, retval)

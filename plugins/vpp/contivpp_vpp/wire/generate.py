@@ -23,6 +23,7 @@ Written by `python -m contivpp_vpp.wire.generate` from `wire/declarations/{sourc
 \"\"\"
 """
 _KINDS = {Kind.REPLY: "Reply", Kind.DETAILS: "Details", Kind.EVENT: "Event"}
+_LONGEST_LINE = 120
 _CONFIG = "frozen=True, kw_only=True, gc=False"
 
 
@@ -122,7 +123,10 @@ def _message(message: schema.Message) -> tuple[list[str], set[str]]:
         variables.append(f"    DETAILS = {answer}")
     else:
         base = parent = _KINDS[message.kind]
-    return _class(f"class {class_name(message.name)}({parent}, {_CONFIG}):", variables, message.body), {base}
+    head = f"class {class_name(message.name)}({parent}, {_CONFIG}):"
+    if len(head) > _LONGEST_LINE:
+        head = f"class {class_name(message.name)}(\n    {parent}, {_CONFIG}\n):"
+    return _class(head, variables, message.body), {base}
 
 
 def _ordered(source: Declarations, names: list[str]) -> list[str]:

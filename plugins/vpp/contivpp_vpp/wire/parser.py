@@ -16,10 +16,11 @@ A field is `name: WIRE`, or `name: WIRE = default`. Wire forms: u8 … i64, f64,
 before it), `X[16 by n]` (sixteen on the wire, n in use), `U by field` (union).
 
 Rules can follow, for what VPP does not check itself: `needs FIELD when FIELD is MEMBER, MEMBER` (the field must not
-be its default then), `only FIELD is MEMBER, MEMBER`, and `limit FIELD to bits of FIELD`.
+be its default then), `only FIELD is MEMBER, MEMBER`, `limit FIELD to bits of FIELD`, and for arrays `limit FIELD to 255
+elements` and `limit sum of MEMBER in FIELD to 1..255`.
 
 The number, client index, context and return value that every message begins with are not written down; `without
-client_index`, `with client_index` and `retval as NAME` after the CRC say where a message deviates.
+client_index`, `with client_index`, `retval as NAME` and `retval last` after the CRC say where a message deviates.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ from contivpp_vpp.wire.schema import Kind
 _RULE_NEEDS = re.compile(r"needs (\w+) when (\w+) is ([\w, ]+)$")
 _RULE_ONLY = re.compile(r"only (\w+) is ([\w, ]+)$")
 _RULE_LIMIT = re.compile(r"limit (\w+) to bits of (\w+)$")
+_RULE_MOST = re.compile(r"limit (\w+) to (\d+) elements$")
+_RULE_SUM = re.compile(r"limit sum of (\w+) in (\w+) to (\d+)\.\.(\d+)$")
 _ARRAY = re.compile(r"(\w+)\[(?:(\d+)|(\w+)|(\d+) by (\w+))\]$")
 _MESSAGE = re.compile(
-    r"(\w+) (0x[0-9a-f]{8})((?: with client_index| without client_index)?)(?: retval as (\w+))?(?: -> (\w+))?$"
+    r"(\w+) (0x[0-9a-f]{8})((?: with client_index| without client_index)?)(?: retval as (\w+))?( retval last)?"
+    r"(?: -> (\w+))?$"
 )
 
 Named = schema.Enumeration | schema.Union | schema.Structure | schema.Wire
@@ -90,7 +94,7 @@ class Declarations:
         match = _MESSAGE.match(head)
         if match is None:
             raise DeclarationError("a message is `KIND NAME CRC`, a request or dump also has `-> ANSWER`")
-        name, crc, client, retval, answer = match.groups()
+        name, crc, client, retval, last, answer = match.groups()
         if name in self.messages:
             raise DeclarationError(f"{name} is declared twice")
         if bool(answer) != (kind in (Kind.REQUEST, Kind.DUMP)):
@@ -103,6 +107,7 @@ class Declarations:
             client_index={"": kind in (Kind.REQUEST, Kind.DUMP, Kind.EVENT)}.get(client, "without" not in client),
             context=kind is not Kind.EVENT,
             retval=(retval or "retval") if kind is Kind.REPLY else "",
+            retval_last=last is not None,
         )
         return name
 
@@ -110,13 +115,8 @@ class Declarations:
         fields: dict[str, schema.Field] = {}
         rules: list[schema.Rule] = []
         for line in lines:
-            if match := _RULE_NEEDS.match(line):
-                none = int(fields[match[1]].default or "0", 0)
-                rules.append(schema.Needs(match[1], match[2], _members(match[3]), none))
-            elif match := _RULE_ONLY.match(line):
-                rules.append(schema.Only(match[1], _members(match[2])))
-            elif match := _RULE_LIMIT.match(line):
-                rules.append(schema.Limit(match[1], match[2]))
+            if rule := _rule(line, fields):
+                rules.append(rule)
             else:
                 field = self._field(line, fields)
                 fields[field.name] = field
@@ -168,6 +168,22 @@ class Declarations:
         if not isinstance(wire, schema.Bytes):
             raise DeclarationError(f"arms of a union are bytes, {text} is not")
         return wire.size
+
+
+def _rule(line: str, fields: dict[str, schema.Field]) -> schema.Rule | None:
+    """A line as a rule over the fields before it; None when it is none."""
+    if match := _RULE_NEEDS.match(line):
+        none = int(fields[match[1]].default or "0", 0)
+        return schema.Needs(match[1], match[2], _members(match[3]), none)
+    if match := _RULE_ONLY.match(line):
+        return schema.Only(match[1], _members(match[2]))
+    if match := _RULE_LIMIT.match(line):
+        return schema.Limit(match[1], match[2])
+    if match := _RULE_MOST.match(line):
+        return schema.Most(match[1], int(match[2]))
+    if match := _RULE_SUM.match(line):
+        return schema.Sum(match[1], match[2], int(match[3]), int(match[4]))
+    return None
 
 
 def _members(text: str) -> tuple[str, ...]:

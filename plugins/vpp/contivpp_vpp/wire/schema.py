@@ -133,6 +133,24 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Most:
+    """A rule: an array has at most so many elements, whatever its counter can count."""
+
+    field: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A rule: the sum of a number over the elements of an array is in these bounds, unless there are no elements."""
+
+    member: str
+    field: str
+    smallest: int
+    largest: int
+
+
+@dataclass(frozen=True)
 class Field:
     """One field; the default is as written in the declaration."""
 
@@ -161,7 +179,7 @@ class Structure:
         return {field.wire.counter for field in self.fields if isinstance(field.wire, Array) and field.wire.counter}
 
 
-Rule = Needs | Only | Limit
+Rule = Needs | Only | Limit | Most | Sum
 Wire = Scalar | Bool | Float | Text | Enumeration | Bytes | Choice | Address | Array | Structure
 
 
@@ -177,7 +195,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Message:
-    """A message; `client_index`, `context` and `retval` (by its name there) follow the message number."""
+    """A message; `client_index`, `context` and `retval` (by its name there) follow the message number.
+
+    With `retval_last`, the return value is the end of the message instead.
+    """
 
     kind: Kind
     crc: int
@@ -186,6 +207,7 @@ class Message:
     client_index: bool = False
     context: bool = True
     retval: str = ""
+    retval_last: bool = False
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,10 +31,10 @@ SEEDS = range(int(os.environ.get("CONTIVPP_LAW_SEEDS", "30")))
 
 
 def simulated(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    def run(*arguments: Any) -> None:
-        run_simulated(test(*arguments))  # type: ignore[arg-type]
+    @functools.wraps(test)
+    def run(**arguments: Any) -> None:
+        run_simulated(test(**arguments))  # type: ignore[arg-type]
 
-    run.__name__ = test.__name__
     return run
 
 
@@ -117,6 +118,118 @@ async def test_an_agent_killed_at_an_operation_is_followed_by_one_that_ends_the_
         assert world.calls.count(("create", "fake/port/q")) == creates
         await trial.check_laws()
         await trial.scheduler.stop()
+
+
+# --- what is left of operations that ended half-way, or whose answers were lost
+
+
+def pair(one: int, two: int) -> list[Item]:
+    return [FakePort(name="p"), FakePair(port="p", values=(one, two))]
+
+
+@simulated
+async def test_an_update_that_ended_half_way_is_not_forgotten_when_the_old_value_is_wanted_again() -> None:
+    world = FakeDataplane(far=True)
+    trial = Trial(world.descriptors)
+    await trial.start()
+    trial.want(pair(1, 1))
+    await trial.rest()
+    world.fail("update fake/pair/p part 2")
+    trial.want(pair(2, 2))
+    await trial.scheduler.settled()
+    assert world.dump()["fake/pair/p"] == FakePair(port="p", values=(2, 1))
+    trial.want(pair(1, 1))
+    await trial.check_laws()
+    assert world.dump()["fake/pair/p"] == FakePair(port="p", values=(1, 1))
+    await trial.scheduler.stop()
+
+
+@simulated
+async def test_an_update_that_ended_half_way_is_tried_again_from_what_is_there() -> None:
+    world = FakeDataplane(far=True)
+    trial = Trial(world.descriptors)
+    descriptor = trial.scheduler.descriptors[FakePair.kind]
+    olds: list[Any] = []
+    update = descriptor.update
+
+    async def noting(old: Any, new: Any, handle: Any, handles: Any) -> Any:
+        olds.append(old.values)
+        return await update(old, new, handle, handles)
+
+    vars(descriptor)["update"] = noting
+    await trial.start()
+    trial.want(pair(1, 1))
+    await trial.rest()
+    world.fail("update fake/pair/p part 2", times=2)
+    trial.want(pair(2, 2))
+    await trial.check_laws()
+    assert olds == [(1, 1), (2, 1), (2, 1)]
+    await trial.scheduler.stop()
+
+
+@simulated
+async def test_what_a_creation_that_ended_half_way_has_left_goes_when_nobody_wants_it_any_more() -> None:
+    world = FakeDataplane(far=True)
+    trial = Trial(world.descriptors)
+    await trial.start()
+    world.fail("create fake/pair/p part 2")
+    trial.want(pair(1, 1))
+    await trial.scheduler.settled()
+    assert "fake/pair/p" in world.dump()
+    trial.want([FakePort(name="p")])
+    await trial.check_laws()
+    assert "fake/pair/p" not in world.dump()
+    await trial.scheduler.stop()
+
+
+@simulated
+async def test_a_lost_answer_to_a_reading_back_is_asked_for_again_while_the_domain_is_there() -> None:
+    world = FakeDataplane()
+    trial = Trial(world.descriptors)
+    await trial.start()
+    world.lose("create fake/port/p")
+    world.lose("dump fake/port", times=3)
+    trial.want([FakePort(name="p")])
+    await trial.check_laws()
+    assert world.calls.count(("create", "fake/port/p")) == 1
+    await trial.scheduler.stop()
+
+
+@pytest.mark.parametrize("new", [False, True])
+@simulated
+async def test_a_domain_that_is_lost_while_it_is_read_is_read_again_from_the_beginning(new: bool) -> None:
+    world = FakeDataplane(far=True)
+    trial = Trial(world.descriptors, restart=lambda domain: world.restart())
+    await trial.start()
+    trial.want(port("p", 1, 1, FakeRoute(prefix=1, port="p")))
+    await trial.rest()
+    reading = asyncio.ensure_future(trial.lose("fake"))
+    await asyncio.sleep(0.05)  # some kinds have been read, and operations must not begin
+    world.calls.clear()
+    await trial.lose("fake", new=new)
+    await asyncio.wait((reading,))
+    assert ("dump", "fake/port") in world.calls  # which the first reading had read already
+    await trial.check_laws()
+    await trial.scheduler.stop()
+
+
+@simulated
+async def test_what_another_domain_provides_goes_and_comes_back_with_its_provider() -> None:
+    world = FakeDataplane(far=True)
+    trial = Trial(world.descriptors, restart=lambda domain: world.restart())
+    await trial.start()
+    trial.want([FakePort(name="p", model="a"), FakeEnd(port="p", value=1)])
+    await trial.rest()
+    for model in "bab":
+        trial.faults.plan(Fault.LOSE_ANSWER, "delete fake/port/p")
+        trial.faults.plan(Fault.LOSE, "create far/end/p")
+        trial.want([FakePort(name="p", model=model), FakeEnd(port="p", value=1)])
+        await trial.check_laws()
+    await trial.lose("fake", new=True)
+    await trial.check_laws()
+    assert world.violations == []
+    assert world.calls.count(("create", "far/end/p")) == 5
+    await trial.scheduler.stop()
 
 
 # --- the laws, under faults

@@ -138,7 +138,7 @@ class Resync:
 
     def _absent(self, node: Node) -> int:
         believed = node.actual
-        node.unknown = node.foreign = False
+        node.unknown = node.foreign = node.half_done = False
         if believed is None:
             return 0
         vanished = {node.key, *self._graph.bound(node)}
@@ -181,8 +181,9 @@ class Resync:
                     found = await self._dump(descriptor, self._known_handles())
                     # Made by the lost operation over something that vanished since: nothing knows it but this dump.
                     await self._delete_dangling(descriptor, [each for each in found if self._unbelieved(each.key)])
-                except Unavailable:
-                    return  # the domain will be read as a whole when it is back
+                except Unavailable:  # a domain that is lost will be read as a whole; else the question is repeated
+                    await asyncio.sleep(READ_BACK_RETRY_SECONDS)
+                    continue
                 except Exception:
                     log.exception("a kind could not be read back", extra={"kind": kind})
                     await asyncio.sleep(READ_BACK_RETRY_SECONDS)

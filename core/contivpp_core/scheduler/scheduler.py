@@ -298,6 +298,9 @@ class Scheduler:
             self._queue[key] = None
 
     def _done(self, node: Node) -> None:
+        if node.half_done:
+            self._read_first(node)
+            return
         if node.desired is None:
             self._cancel_timer(node)
             if node.error:
@@ -326,7 +329,15 @@ class Scheduler:
     def _mark(self, node: Node, state: ItemState, reason: str) -> None:
         node.state, node.reason = state, reason
 
+    def _read_first(self, node: Node) -> None:
+        """Nobody knows how much was done of what was refused: what is there is read before anything builds on it."""
+        node.unknown = True
+        self._queue[node.key] = None
+
     def _begin(self, node: Node, decision: Decision) -> None:
+        if node.half_done and isinstance(decision, Update):
+            self._read_first(node)
+            return
         node.running = True
         self._operations += 1
         node.touched = self._operations
@@ -352,6 +363,7 @@ class Scheduler:
             raise
         except Exception as error:  # foreign code and foreign dataplanes: each failure belongs to its item alone
             self.counters.failed[kind] += 1
+            node.half_done |= not isinstance(decision, Remove)
             self._failed(node, error)
         finally:
             self._operations += 1
@@ -397,6 +409,7 @@ class Scheduler:
         for dependency in actual.dependencies:
             if dependency.bound and not any(self.graph.provider(key) for key in dependency.keys):
                 node.unknown = True  # what it was put into has vanished meanwhile
+        node.half_done = False
         return {*self.graph.put(node, actual), *self._guarded_by(node)}
 
     def _guarded_by(self, node: Node) -> Iterable[str]:
@@ -414,6 +427,7 @@ class Scheduler:
             if vanished.actual is not None:
                 woken |= {key, *vanished.actual.provides, *self._stood_on(vanished.actual), *self._guarded_by(vanished)}
                 self.graph.put(vanished, None)
+                vanished.half_done = False
         return woken
 
     # --- failures
@@ -492,7 +506,7 @@ class Scheduler:
         actual = Actual(item, handle, handles_of(self.graph, dependencies), node.descriptor)
         actual.shadowed = shadowed
         self.graph.put(node, actual)
-        node.unknown = node.foreign = False
+        node.unknown = node.foreign = node.half_done = False
 
     def requeue(self, keys: Iterable[str]) -> None:
         """Decide keys again, and who waits for them."""

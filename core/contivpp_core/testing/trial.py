@@ -176,7 +176,8 @@ class Trial:
     async def rest(self) -> None:
         """Let everything end that can, back-offs too."""
         for _ in range(2):
-            while self._busy or not self.scheduler.idle():  # the scheduler may be another one when it is
+            # The scheduler may be another one when it is idle, so there is no one event to wait for.
+            while self._busy or not self.scheduler.idle():  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
             await asyncio.sleep(LONG_SECONDS)
         await self.scheduler.settled()

@@ -35,8 +35,9 @@ MOST_PODS = 13
 SETTLE_SECONDS = 600.0
 
 MESSAGE = "^[<>] "
+REQUEST = "^> (?!tap_create)"  # a refused TAP tells an agent that this VPP can make none, and it wires otherwise
 OPERATION = "^(create|update|delete) "
-RETVALS = (-1, -2, -4, -11)  # errors that may go away
+RETVALS = (-4, -12, -14)  # errors that may go away, and that never mean that something is gone, or there, already
 
 
 class Struck(Faults):
@@ -104,6 +105,7 @@ class Chaos:
         self._octets = itertools.cycle(range(100, 250))
         self._busy: set[asyncio.Task[None]] = set()
         self._restarting: set[str] = set()
+        self._moved = False
         self._audits: dict[str, AddressAudit] = {}
         self._baseline: dict[str, Any] = {}
 
@@ -161,7 +163,7 @@ class Chaos:
         kind = chance.choice(("request", "request", "reply", "operation", "operation", "kill", "cut"))
         if kind == "request":
             fault = chance.choice((Fault.REFUSE, Fault.REFUSE, Fault.REJECT, Fault.LOSE, Fault.SLOW))
-            faults.plan(fault, "^> ", retval=chance.choice(RETVALS) if fault is Fault.REFUSE else None, **when)
+            faults.plan(fault, REQUEST, retval=chance.choice(RETVALS) if fault is Fault.REFUSE else None, **when)
         elif kind == "reply":
             fault = chance.choice((Fault.LOSE, Fault.TWICE, Fault.SLOW, Fault.TRUNCATE))
             faults.plan(fault, "^< ", seconds=chance.choice((0.01, 1.0, 10.0)), **when)
@@ -236,6 +238,7 @@ class Chaos:
         version = "nodeconfig.contiv.vpp/v1"
         found = {"apiVersion": version, "kind": "NodeConfig", "metadata": {"name": MOVER}, "spec": spec}
         await self.rig.apply([found])
+        self._moved = True
 
     async def _leave(self) -> None:
         self.said.append(f"{MOVER} leaves")
@@ -355,9 +358,7 @@ class Chaos:
             pod.work = self._spawn(self._disconnect(pod))
         if MOVER not in self.rig.nodes:
             await self.rig.apply([{"kind": "Node", "metadata": {"name": MOVER}}])
-        version = "nodeconfig.contiv.vpp/v1"
-        if (await self.rig.api.store.get(f"/contivpp/k8s/NodeConfig/_/{MOVER}")) is not None:
-            assert version
+        if self._moved:
             await self.rig.delete([ObjectReference("NodeConfig", "", MOVER)])
         await self.quiet()
         for name, node in self.rig.nodes.items():

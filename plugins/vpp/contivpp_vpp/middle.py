@@ -2,13 +2,14 @@
 """Somebody between client and VPP, for tests: passes messages on, with the faults of a plan.
 
     faults = Faults(seed=7)
-    faults.plan(Fault.REFUSE, "> ip_route_add_del_v2", retval=-2)   # VPP never sees it
+    faults.plan(Fault.REFUSE, "> ip_route_add_del_v2", retval=-12)  # VPP never sees it
     faults.plan(Fault.CUT_AFTER, "> sw_interface_set_flags", nth=3) # VPP does it, and the connection is lost
     client = VppClient(through(faults, unix_socket("/run/vpp/api.sock")))
 
 Each message is a point: `> NAME` for one to VPP, `< NAME` for one from VPP. It works over any way to a VPP, real or
 not, and touches nothing but messages. What is behind a slow message waits for it: a stream keeps its order. The
-hand-shake has points, too. Faults that answer in VPP's place (`REFUSE`, `REJECT`) are for requests only.
+hand-shake has points, too. Faults that answer in VPP's place (`REFUSE`, `REJECT`) are for requests only. Choose the
+number with care: some mean that what is deleted is gone already, and a descriptor believes VPP.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from contivpp_vpp.wire.schema import class_name
 
 __all__ = ["DEFAULT_RETVAL", "through"]
 
-DEFAULT_RETVAL, REJECTED_RETVAL = -2, -73  # SYSCALL_ERROR may go away, INVALID_ARGUMENT does not
+DEFAULT_RETVAL, REJECTED_RETVAL = -12, -73  # SYSCALL_ERROR_2 may go away, INVALID_ARGUMENT does not
 _HELLO, _HELLO_REPLY = 15, 16
 _NUMBER = struct.Struct(">H")
 _CLIENT_CONTEXT = struct.Struct(">2xII")

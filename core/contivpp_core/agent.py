@@ -27,6 +27,7 @@ from contivpp_core.census import Census
 from contivpp_core.clock import Clock
 from contivpp_core.config import Config, Source
 from contivpp_core.controller import Controller, WriteReport
+from contivpp_core.drift import Drift
 from contivpp_core.engine import Engine
 from contivpp_core.errors import ConfigError, ContivError, PluginError
 from contivpp_core.events import AgentStarted, AgentStopping, ItemFailed, ItemRecovered, ResyncDone
@@ -37,6 +38,7 @@ from contivpp_core.kubernetes import TABLES as KUBERNETES_TABLES
 from contivpp_core.ledger import Ledger
 from contivpp_core.metrics import Metric
 from contivpp_core.node import TABLES as NODE_TABLES
+from contivpp_core.own_metrics import own_metrics
 from contivpp_core.plugin import Plugin
 from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Renderer
@@ -94,15 +96,22 @@ class Agent:
         )
         self._register_descriptors()
         self.controller = Controller(self.state, self.engine, self.scheduler)
-        self.metrics: list[Metric] = [
-            m for _, some in self.hooks.contributions("metrics", agent=self) for m in some
-        ]
         state_dir = self.config.settings.state_dir
         self._ledger_path = state_dir / "ledger.db" if ledger_path is _IN_STATE_DIR else ledger_path
         self._owns_ledger = ledger is None
         self._ledger = ledger
         in_memory = ledger is not None or self._ledger_path is None
         self.journal = Journal(None if in_memory else state_dir / "journal.jsonl", clock=self.clock)
+        self.drift = Drift(
+            self.scheduler,
+            self.config.settings.drift,
+            self.journal,
+            clock=self.clock,
+            revision=lambda: self.state.revision,
+        )
+        self.metrics: list[Metric] = own_metrics(self.scheduler, self.drift)
+        for _, some in self.hooks.contributions("metrics", agent=self):
+            self.metrics.extend(some)
         self.conditions: dict[str, Condition] = {"agent": Condition(False, "is not started")}
         self.census: Census | None = None
         self._failing: dict[str, str] = {}
@@ -177,6 +186,7 @@ class Agent:
             for entry in self.hooks.plugins:
                 self._started.append(entry)
                 await _start_plugin(self, entry)
+            self.drift.start()
             if self._serve:
                 await self._open_sockets()
         except BaseException:
@@ -285,6 +295,7 @@ class Agent:
         self.scheduler.on_failed = failed
         self.scheduler.on_recovered = recovered
         self.scheduler.on_resynced = resynced
+        self.scheduler.on_checked = self.drift.note
         self.controller.on_write = self._journalise
 
     def _journalise(self, report: WriteReport) -> None:
@@ -334,6 +345,7 @@ class Agent:
         for server in reversed(self._servers):
             await server.stop()
         self._servers.clear()
+        await self.drift.stop()
         while self._started:
             await _stop_plugin(self._started.pop())
         await self.controller.stop()

@@ -47,6 +47,7 @@ def core_routes(agent: Agent) -> list[ApiRoute]:
         ),
         ApiRoute("GET", "/v1/tables/{name}", views.table, "One table's records; standing: and how their items stand."),
         ApiRoute("GET", "/v1/history", views.history, "The journal; limit, since (a revision)."),
+        ApiRoute("GET", "/v1/drift", views.drift, "What the checks for drift found, kind by kind."),
         ApiRoute("GET", "/v1/plugins", views.plugins, "The plugins, in the order of what they require."),
         ApiRoute("POST", "/v1/plan", views.plan, "What would change, by another configuration or other objects."),
     ]
@@ -65,6 +66,7 @@ class _Views:
             "conditions": {name: {"ok": c.ok, "reason": c.reason} for name, c in agent.readiness().items()},
             "revision": agent.state.revision,
             "items": agent.scheduler.counts(),
+            "notApplied": agent.scheduler.not_applied(),
             "operations": msgspec.to_builtins(agent.scheduler.counters),
             "failedRenderers": {str(owner): error for owner, error in agent.engine.failures.items()},
             "droppedEvents": agent.hooks.dropped(),
@@ -126,6 +128,9 @@ class _Views:
 
     def history(self, request: Request) -> Any:
         return self._agent.journal.entries(_number(request, "limit"), _number(request, "since"))
+
+    def drift(self, request: Request) -> Any:
+        return self._agent.drift.report()
 
     def plugins(self, request: Request) -> Any:
         return [

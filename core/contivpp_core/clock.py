@@ -12,15 +12,20 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from contivpp_core.errors import ContivError
 
-__all__ = ["SIMULATION_START", "Clock", "Deadlock", "SimulatedLoop", "run_simulated"]
+__all__ = ["SIMULATION_START", "SLICE_SECONDS", "Clock", "Deadlock", "SimulatedLoop", "gently", "run_simulated"]
 
 T = TypeVar("T")
+
+SLICE_SECONDS = 0.005
+"""So long work may keep the event loop before it gives way to others."""
+LONGEST_SLICE = 1000
+"""So many pieces of work are in one slice at most; it makes slices in simulated time, too, where work takes none."""
 
 SIMULATION_START = datetime(2030, 1, 1, tzinfo=UTC)
 """The wall clock's value at the loop time 0 of every simulation."""
@@ -51,6 +56,21 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
         await asyncio.sleep(seconds)
+
+
+async def gently(pieces: Iterable[T]) -> AsyncIterator[T]:
+    """Yield pieces of long work, giving way to the event loop every few milliseconds.
+
+    `pieces` must not be changed meanwhile: hand a copy over.
+    """
+    time = asyncio.get_running_loop().time
+    end, left = time() + SLICE_SECONDS, LONGEST_SLICE
+    for piece in pieces:
+        if left <= 0 or time() >= end:
+            await asyncio.sleep(0)
+            end, left = time() + SLICE_SECONDS, LONGEST_SLICE
+        left -= 1
+        yield piece
 
 
 class _JumpingSelector(selectors.EpollSelector):

@@ -22,7 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from contivpp_core.errors import ConfigError
 
-__all__ = ["DEFAULT_PLUGINS", "Config", "ConfigSection", "CoreSettings", "Section", "Source"]
+__all__ = ["DEFAULT_PLUGINS", "Config", "ConfigSection", "CoreSettings", "DriftSettings", "Section", "Source"]
 
 DEFAULT_PLUGINS = ("vpp", "linux", "ipam", "contiv")
 ENVIRONMENT = {"CONTIVPP_NODE_NAME": "nodeName", "CONTIVPP_LOG_LEVEL": "logLevel"}
@@ -60,6 +60,15 @@ def _node_name() -> str:
     return socket.gethostname().lower()
 
 
+class DriftSettings(Section):
+    """How the dataplanes are checked for what others changed in them."""
+
+    interval_seconds: float = Field(default=300.0, ge=0, allow_inf_nan=False)
+    """A round over all kinds takes at least so long; 0: nothing is checked."""
+    share: float = Field(default=0.01, gt=0, le=0.5, allow_inf_nan=False)
+    """The time spent in checks, of all time, at most."""
+
+
 class CoreSettings(Section):
     """The settings of the core."""
 
@@ -71,6 +80,7 @@ class CoreSettings(Section):
     log_format: Literal["json", "text"] = "json"
     health_address: Annotated[str, AfterValidator(_host_and_port)] = ""
     """Where /healthz and /readyz are served over TCP, for Kubernetes' probes; empty: nowhere."""
+    drift: DriftSettings = Field(default_factory=DriftSettings)
 
     @property
     def socket_path(self) -> Path:

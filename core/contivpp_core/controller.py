@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from contivpp_core.clock import SLICE_SECONDS
 from contivpp_core.engine import Engine
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.state import Change, State, Write
@@ -23,7 +24,8 @@ __all__ = ["Controller", "WriteReport"]
 
 log = logging.getLogger(__name__)
 
-SLICE_SECONDS = 0.005
+FEW_KEYS = 100
+"""So many changed keys go to the scheduler at once; more of them in slices."""
 
 
 class WriteReport(NamedTuple):
@@ -40,6 +42,7 @@ class WriteReport(NamedTuple):
 class _Batch(NamedTuple):
     cause: str
     writes: tuple[Write, ...]
+    urgent: bool
     done: asyncio.Future[int]
 
 
@@ -75,7 +78,7 @@ class Controller:
     async def write(self, cause: str, writes: Iterable[Write], *, urgent: bool = False) -> int:
         """Write a batch; return its revision when everything that it touches is rendered and scheduled."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        (self._urgent if urgent else self._ordinary).append(_Batch(cause, tuple(writes), done))
+        (self._urgent if urgent else self._ordinary).append(_Batch(cause, tuple(writes), urgent, done))
         self._idle.clear()
         self._wakeup.set()
         return await done
@@ -125,7 +128,10 @@ class Controller:
                 await asyncio.sleep(0)
                 slice_end = loop.time() + SLICE_SECONDS
         keys = self._engine.take()
-        self._scheduler.submit(keys, self._engine.owners)
+        if len(keys) <= FEW_KEYS:
+            self._scheduler.submit(keys, self._engine.owners, urgent=batch.urgent)
+        else:
+            await self._scheduler.submit_gently(keys, self._engine.owners, urgent=batch.urgent)
         self._scheduler.wake(*((change.table, change.key) for change in changes))
         if flips:
             self._scheduler.touch_all()  # what was held may go now

@@ -12,7 +12,7 @@ Descriptors send nothing on their own account and keep no state about items.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -126,14 +126,20 @@ class Unavailable(ContivError):
 
 
 class Known:
-    """What a dump may look up: which key has a handle found by an earlier dump, and which items are of interest."""
+    """What a dump may look up: which key has a handle found by an earlier dump, and which items are of interest.
 
-    def __init__(self, items: Mapping[str, Sequence[Item]] | None = None) -> None:
+    `items` are those of each kind, or a function that returns them; it is asked once for each kind that is looked up.
+    """
+
+    def __init__(self, items: Mapping[str, Sequence[Item]] | Callable[[str], Sequence[Item]] | None = None) -> None:
         self._keys: dict[tuple[str, Any], str] = {}
-        self._items = items or {}
+        self._ask = items if callable(items) else None
+        self._items: dict[str, Sequence[Item]] = {} if items is None or callable(items) else dict(items)
 
     def items(self, kind: str) -> Sequence[Any]:
         """Return the items of a kind that are wanted or were last known to be there (which namespaces to read)."""
+        if self._ask is not None and kind not in self._items:
+            self._items[kind] = self._ask(kind)
         return self._items.get(kind, ())
 
     def add(self, space: str, handle: Any, key: str) -> None:
@@ -204,6 +210,14 @@ class Descriptor(Generic[I]):
     async def dump(self, known: Known) -> list[Found]:
         """Read every object of the kind, with canonical values."""
         raise NotImplementedError
+
+    async def fingerprint(self) -> Hashable:
+        """Return what changes whenever an object of the kind does, if that costs less than a dump (a generation).
+
+        A check for drift then dumps the kind only when the fingerprint is not the one before its last clean check.
+        None: there is no such thing.
+        """
+        return None
 
     def classify(self, error: Exception) -> Outcome:
         """Tell what an error means for the next try."""

@@ -36,6 +36,7 @@ ports = st.fixed_dictionaries(
         "routes": st.sets(st.sampled_from((1, 2, 3)), max_size=3),
     }
 )
+slices = st.sampled_from((1000, 1, 3))  # how many keys are decided in one turn of the event loop
 wishes = st.dictionaries(st.sampled_from(PORTS), ports, max_size=3)
 steps = st.lists(
     st.one_of(
@@ -82,14 +83,15 @@ def expected(owners: dict[str, dict[Owner, Item]]) -> dict[str, Item]:
 class Run:
     """One run: a dataplane, and an agent that may be killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, decisions: int = 1000) -> None:
+        self.decisions = decisions
         self.world = FakeDataplane()
         self.owners: dict[str, dict[Owner, Item]] = {}
         self.incarnation = 1
         self.scheduler = self.agent()
 
     def agent(self) -> Scheduler:
-        scheduler = Scheduler(seed=1)
+        scheduler = Scheduler(seed=1, decisions=self.decisions)
         for descriptor in self.world.descriptors():
             scheduler.register(descriptor)
         return scheduler
@@ -170,10 +172,12 @@ class Run:
 
 
 @settings(max_examples=200, deadline=None)
-@given(steps)
-def test_after_any_changes_and_faults_the_dataplane_holds_what_is_wanted(script: list[tuple[str, Any]]) -> None:
+@given(steps, slices)
+def test_after_any_changes_and_faults_the_dataplane_holds_what_is_wanted(
+    script: list[tuple[str, Any]], decisions: int
+) -> None:
     async def main() -> None:
-        run = Run()
+        run = Run(decisions)
         await run.connect()
         for verb, argument in script:
             await run.step(verb, argument)
@@ -192,10 +196,12 @@ def test_after_any_changes_and_faults_the_dataplane_holds_what_is_wanted(script:
 
 
 @settings(max_examples=60, deadline=None)
-@given(wishes, wishes)
-def test_an_agent_restart_with_the_same_wishes_only_reads(first: dict[str, Any], second: dict[str, Any]) -> None:
+@given(wishes, wishes, slices)
+def test_an_agent_restart_with_the_same_wishes_only_reads(
+    first: dict[str, Any], second: dict[str, Any], decisions: int
+) -> None:
     async def main() -> None:
-        run = Run()
+        run = Run(decisions)
         await run.connect()
         run.wish(first)
         await run.scheduler.settled()
@@ -212,10 +218,10 @@ def test_an_agent_restart_with_the_same_wishes_only_reads(first: dict[str, Any],
 
 
 @settings(max_examples=60, deadline=None)
-@given(wishes)
-def test_with_unchanged_wishes_every_item_is_created_once(wish: dict[str, Any]) -> None:
+@given(wishes, slices)
+def test_with_unchanged_wishes_every_item_is_created_once(wish: dict[str, Any], decisions: int) -> None:
     async def main() -> None:
-        run = Run()
+        run = Run(decisions)
         await run.connect()
         run.world.calls.clear()
         run.wish(wish)

@@ -80,11 +80,14 @@ def _items(client: Client, arguments: argparse.Namespace, kinds: Sequence[str] =
     items = client.get("v1", "items", query=query)
     heading = ["key", "state", "reason"]
     if arguments.output == "wide":
-        heading += ["owners", "attempts"]
+        heading += ["owners", "attempts", "retry"]
     rows = []
     for item in items:
         row = [item["key"], item["state"], item["reason"]]
-        rows.append([*row, ",".join(item["owners"]), item["attempts"]] if arguments.output == "wide" else row)
+        if arguments.output == "wide":
+            retry = "" if item["retry_seconds"] is None else f"in {item['retry_seconds']:.1f} s"
+            row += [",".join(item["owners"]), item["attempts"], retry]
+        rows.append(row)
     return items, heading, rows
 
 
@@ -124,10 +127,48 @@ def _status(client: Client, arguments: argparse.Namespace) -> View:
         [f"condition: {name}", state["ok"], state["reason"]] for name, state in found["conditions"].items()
     ]
     rows += [[f"items: {state}", number, ""] for state, number in found["items"].items() if number]
+    rows += [
+        [f"{group['state']}: {group['kind']}", group["count"], f"{group['key']}: {group['reason']}"]
+        for group in found["notApplied"]
+    ]
     rows += [[f"operations: {name}", sum(kinds.values()), ""] for name, kinds in found["operations"].items()]
     rows += [[f"renderer failed: {owner}", "", error] for owner, error in found["failedRenderers"].items()]
     rows += [[f"events dropped: {plugin}", number, ""] for plugin, number in found["droppedEvents"].items()]
     return found, ["what", "value", "reason"], rows
+
+
+def _drift(client: Client, arguments: argparse.Namespace) -> View:
+    found = client.get("v1", "drift")
+    heading = ["kind", "checked", "ms", "longest dump", "items", "foreign", "found", "repaired", "last difference"]
+    if arguments.output == "wide":
+        heading += ["checks", "unchanged", "broken off", "failed", "error"]
+    rows = []
+    for kind in found["kinds"]:
+        last = kind["last"]
+        row = [
+            kind["kind"],
+            _time(kind["last_check"]),
+            _milliseconds(kind["seconds"]),
+            _milliseconds(kind["longest_dump_seconds"]),
+            *(kind[name] for name in ("compared", "foreign", "differences", "repaired")),
+            f"{_time(last['time'])} {last['key']} {last['words']}" if last else "",
+        ]
+        if arguments.output == "wide":
+            row += [kind[name] for name in ("checks", "unchanged", "broken_off", "failed", "error")]
+        rows.append(row)
+    share = f"{found['state']}; {found['share']:.2%} of time, at most {found['limit']:.2%}"
+    total = [sum(kind[name] for kind in found["kinds"]) for name in ("compared", "foreign", "differences", "repaired")]
+    longest = max((kind["longest_dump_seconds"] for kind in found["kinds"]), default=0.0)
+    whole = ["all kinds", "", "", _milliseconds(longest), *total, share]
+    return found, heading, [*rows, whole + [""] * (len(heading) - len(whole))]
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f}"
 
 
 _NOUNS: dict[str, tuple[str, Callable[[Client, argparse.Namespace], View]]] = {
@@ -138,6 +179,7 @@ _NOUNS: dict[str, tuple[str, Callable[[Client, argparse.Namespace], View]]] = {
     "items": ("what the dataplanes are to hold, and how each item stands", _items),
     "tables": ("the agent's tables, or the records of one", _tables),
     "plugins": ("the plugins, in the order of what they require", _plugins),
+    "drift": ("what others changed in the dataplanes, and what was repaired", _drift),
     "status": ("the agent at a glance", _status),
 }
 
@@ -172,7 +214,8 @@ GET = Command(
         ("contivpp get items --state failed -o wide", "what could not be applied, for whom, and why"),
         ("contivpp get tables Pod -o json", "every record of the table Pod"),
         ("contivpp get faults", "what cannot work, for example two nodes with one address"),
-        ("contivpp get status", "readiness, condition by condition"),
+        ("contivpp get drift", "what others changed in VPP and Linux, and was repaired"),
+        ("contivpp get status", "readiness, condition by condition, and what is not applied, and why"),
     ),
 )
 

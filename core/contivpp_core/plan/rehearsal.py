@@ -26,7 +26,7 @@ __all__ = ["IO", "PURE", "Rehearsal"]
 DECLARED = ("kind", "item", "domain", "merged", "space", "found_only", "dumps_after")
 PURE = ("dependencies", "provides", "gate", "merge", "equal", "recreates")
 """The methods of a descriptor that are handed on."""
-IO = ("create", "update", "delete", "dump", "classify")
+IO = ("create", "update", "delete", "dump", "fingerprint", "classify")
 """Those that are replaced."""
 ANSWER_SECONDS = 0.001
 MOST_OPERATIONS = 20
@@ -58,6 +58,9 @@ class _Rehearsing(Descriptor[Any]):
 
     async def dump(self, known: Known) -> list[Found]:
         return self._rehearsal.found(self)
+
+    async def fingerprint(self) -> None:
+        return None
 
     def classify(self, error: Exception) -> Outcome:
         return Outcome.CHANGE

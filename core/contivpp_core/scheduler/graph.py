@@ -68,6 +68,7 @@ class Node:
         "state",
         "touched",
         "unknown",
+        "urgent",
         "waits",
     )
 
@@ -91,6 +92,7 @@ class Node:
         self.due: float | None = None  # when a failed operation is tried again
         self.refused = False  # no retry before a change
         self.touched = 0  # the number of the last operation on the key
+        self.urgent = False  # a request waits for it
         self.waits: tuple[Any, ...] = ()  # what wakes a pending node
 
     def choose(self, owners: Mapping[Owner, Item]) -> None:
@@ -114,6 +116,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
+        self._kinds: dict[str, dict[str, Node]] = defaultdict(dict)
         self._providers: dict[str, str] = {}  # key that is provided -> node key
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
         self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
@@ -122,6 +125,20 @@ class Graph:
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
+
+    def add(self, node: Node) -> Node:
+        """Add a node."""
+        self.nodes[node.key] = self._kinds[node.descriptor.kind][node.key] = node
+        return node
+
+    def remove(self, node: Node) -> None:
+        """Forget a node at which nothing is there and nothing is wanted."""
+        del self.nodes[node.key]
+        del self._kinds[node.descriptor.kind][node.key]
+
+    def of_kind(self, kind: str) -> list[Node]:
+        """Return the nodes of a kind."""
+        return list(self._kinds.get(kind, {}).values())
 
     def provider(self, key: str) -> Node | None:
         """Return the node whose object provides the key, if it is there."""
@@ -202,10 +219,18 @@ class Graph:
             _discard(self._users, key, node.key)
 
     def users(self, node: Node) -> set[str]:
-        """Return the keys whose operations in flight use what this node's object provides."""
+        """Return the keys whose operations use what this node's object provides: in flight, or with a lost answer."""
         if node.actual is None:
             return set()
-        return set().union(*(self._users.get(key, ()) for key in node.actual.provides))
+        found: set[str] = set()
+        for key in node.actual.provides:
+            for name in tuple(self._users.get(key, ())):
+                user = self.nodes.get(name)
+                if user is not None and (user.running or user.unknown):
+                    found.add(name)
+                else:
+                    _discard(self._users, key, name)  # it has been read back
+        return found
 
     def leftovers(self, node: Node) -> Iterator[str]:
         """Return the keys of objects that stand on what the wanted object would provide, from a former one."""
@@ -240,9 +265,10 @@ class Graph:
 
 
 def _discard(index: dict[str, set[str]], key: str, value: str) -> None:
-    index[key].discard(value)
-    if not index[key]:
-        del index[key]
+    if values := index.get(key):
+        values.discard(value)
+        if not values:
+            del index[key]
 
 
 def handles_of(graph: Graph, dependencies: Iterable[Dependency]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ is sent to it meanwhile. What is ours and stands on nothing (a route over an int
 anything is made, because VPP uses indexes again at once. Then every key is compared: equal objects cost no message,
 objects of ours that nobody wants become nodes without owners, which the decider removes when that is allowed.
 
-A *kind* is read while work goes on, because an answer was lost or to find drift: a difference counts only if no
-operation touched the key since the dump began, and a second dump shows it again.
+A *kind* is read while work goes on, because an answer was lost, or to find drift (`check`): what an operation touched
+since the dump began is left alone.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Unavailable
-from contivpp_core.scheduler.graph import ItemState, Node
+from contivpp_core.scheduler.graph import Node
 
 if TYPE_CHECKING:
     from contivpp_core.scheduler.scheduler import Scheduler
@@ -29,7 +28,8 @@ __all__ = ["Resync"]
 
 log = logging.getLogger(__name__)
 
-READ_BACK_RETRY_SECONDS = 0.2
+FIRST_RETRY_SECONDS = 0.2
+LAST_RETRY_SECONDS = 30.0
 
 
 class Resync:
@@ -104,12 +104,22 @@ class Resync:
         return [kinds[kind] for kind in TopologicalSorter(graph).static_order()]
 
     def _known(self) -> Known:
-        items: dict[str, list[Item]] = defaultdict(list)
-        for node in self._graph:
-            wanted = node.desired if node.desired is not None else node.former
-            values = {wanted, node.actual.item if node.actual else None} - {None}
-            items[node.descriptor.kind].extend(item for item in values if item is not None)
+        def items(kind: str) -> list[Item]:
+            found: list[Item] = []
+            for node in self._graph.of_kind(kind):
+                wanted = node.desired if node.desired is not None else node.former
+                there = node.actual.item if node.actual is not None else None
+                if wanted is not None:
+                    found.append(wanted)
+                if there is not None and there is not wanted and there != wanted:
+                    found.append(there)
+            return found
+
         return Known(items)
+
+    async def read(self, descriptor: AnyDescriptor) -> list[Found]:
+        """Dump a kind while work goes on."""
+        return await self._dump(descriptor, self._known_handles(descriptor))
 
     async def _dump(self, descriptor: AnyDescriptor, known: Known) -> list[Found]:
         found = await descriptor.dump(known)
@@ -129,14 +139,15 @@ class Resync:
         """Replace what is believed of a kind; return how many beliefs were wrong."""
         there = {each.key: each for each in found if each.item is not None}
         wrong = 0
-        for node in [n for n in self._graph if n.descriptor is descriptor]:
+        for node in self._graph.of_kind(descriptor.kind):
             if node.key not in there:
-                wrong += self._absent(node)
+                wrong += self.absent(node)
         for key, each in there.items():
-            wrong += self._present(descriptor, key, each)
+            wrong += self.present(descriptor, key, each)
         return wrong
 
-    def _absent(self, node: Node) -> int:
+    def absent(self, node: Node) -> int:
+        """A dump lacks the object; return whether it was believed to be there."""
         believed = node.actual
         node.unknown = node.foreign = node.half_done = False
         if believed is None:
@@ -149,18 +160,19 @@ class Resync:
             self._graph.put(self._graph.nodes[key], None)
         return 1
 
-    def _present(self, descriptor: AnyDescriptor, key: str, found: Found) -> int:
+    def present(self, descriptor: AnyDescriptor, key: str, found: Found) -> int:
+        """A dump shows an object; return whether something else was believed."""
         node = self._graph.nodes.get(key)
         if not found.ours:
             if node is None:
                 return 0
-            wrong = self._absent(node)  # ours is gone, and somebody else's has its place
+            wrong = self.absent(node)  # ours is gone, and somebody else's has its place
             node.foreign = True
             return wrong
         node = node or self._scheduler.orphan(key, descriptor.kind)
         before = node.actual
         if before is not None and before.handle != found.handle:
-            self._absent(node)  # another object under the same key: what lived in the former one is gone
+            self.absent(node)  # another object under the same key: what lived in the former one is gone
         self._scheduler.adopt(node, found.item, found.handle, shadowed=found.shadowed)
         return int(before is not None and not descriptor.equal(before.item, found.item))
 
@@ -174,19 +186,19 @@ class Resync:
     async def _read_back(self, kind: str) -> None:
         descriptor = self._scheduler.descriptors[kind]
         self._running += 1
+        failures = 0
         try:
             while not self._scheduler.domain_state()[descriptor.domain]:
                 begin = self._scheduler.operations
                 try:
-                    found = await self._dump(descriptor, self._known_handles())
+                    found = await self.read(descriptor)
                     # Made by the lost operation over something that vanished since: nothing knows it but this dump.
                     await self._delete_dangling(descriptor, [each for each in found if self._unbelieved(each.key)])
-                except Unavailable:  # a domain that is lost will be read as a whole; else the question is repeated
-                    await asyncio.sleep(READ_BACK_RETRY_SECONDS)
-                    continue
-                except Exception:
-                    log.exception("a kind could not be read back", extra={"kind": kind})
-                    await asyncio.sleep(READ_BACK_RETRY_SECONDS)
+                except Exception as error:
+                    if not isinstance(error, Unavailable):  # a domain that is lost will be read as a whole
+                        log.exception("a kind could not be read back", extra={"kind": kind})
+                    await asyncio.sleep(self._scheduler.back_off(failures, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS))
+                    failures += 1
                     continue
                 if self._settle_unknown(descriptor, found, begin):
                     return
@@ -203,84 +215,28 @@ class Resync:
         """Settle what no operation touched since the dump began; tell whether that is all."""
         there = {each.key: each for each in found if each.item is not None}
         dangling = _dangling(found)
-        unknown = [n for n in self._graph if n.descriptor is descriptor and n.unknown and not n.running]
+        unknown = [n for n in self._graph.of_kind(descriptor.kind) if n.unknown and not n.running]
         settled = [node for node in unknown if node.touched <= begin]
         inside = {key for node in settled for key in self._graph.bound(node)}  # they may have vanished, too
         for node in settled:
             if node.key in there:
-                self._present(descriptor, node.key, there[node.key])
+                self.present(descriptor, node.key, there[node.key])
             elif node.key in dangling and node.actual is not None:
                 node.unknown = False  # it is there, over what has vanished: to be taken down by its old handle
                 self._graph.dangling.add(node.key)
             else:
-                self._absent(node)
+                self.absent(node)
         self._scheduler.requeue([*(node.key for node in settled), *inside])
         return len(settled) == len(unknown)
 
-    async def kind(self, kind: str) -> dict[str, int]:
-        """Read a kind twice; adopt differences seen both times. Return how many were repaired, by kind."""
-        descriptor = self._scheduler.descriptors[kind]
-        self._running += 1
-        try:
-            start = self._scheduler.operations
-            first_dump = await self._dump(descriptor, self._known_handles())
-            self._let_go(descriptor, first_dump)
-            first = self._differences(descriptor, first_dump, start)
-            if not first:
-                return {}
-            second_dump = await self._dump(descriptor, self._known_handles())
-            second = self._differences(descriptor, second_dump, start)
-            there = {each.key: each for each in second_dump if each.item is not None}
-            drifted = [key for key, value in first.items() if key in second and second[key] == value]
-            for key in drifted:
-                if key in there:
-                    self._present(descriptor, key, there[key])
-                else:
-                    self._absent(self._graph.nodes[key])
-            self._scheduler.requeue([node.key for node in self._graph])
-            log.warning("drift repaired", extra={"kind": kind, "count": len(drifted), "keys": drifted[:10]})
-            return {kind: len(drifted)} if drifted else {}
-        finally:
-            self._running -= 1
-            self._scheduler.pump()
-
-    def _let_go(self, descriptor: AnyDescriptor, found: list[Found]) -> None:
-        """Conflicts whose foreign object has gone may be tried again."""
-        foreign = {each.key for each in found if not each.ours}
-        freed = []
-        for node in self._graph:
-            if node.descriptor is descriptor and node.state is ItemState.CONFLICT and node.key not in foreign:
-                node.foreign = False
-                self._scheduler.relent(node)
-                freed.append(node.key)
-        self._scheduler.requeue(freed)
-
-    def _differences(self, descriptor: AnyDescriptor, found: list[Found], start: int) -> dict[str, Any]:
-        """Return keys whose object is not as believed and that no operation touched since `start`."""
-        there: Mapping[str, Found] = {each.key: each for each in found if each.item is not None and each.ours}
-        differences: dict[str, Any] = {}
-        dangling = _dangling(found)  # whatever they stood on is missed by the check of its own kind
-        for node in self._graph:
-            if node.descriptor is not descriptor or node.running or node.touched > start or node.unknown:
-                continue
-            if node.key in dangling and node.actual is not None:
-                continue
-            each = there.get(node.key)
-            if (each is None) != (node.actual is None):
-                differences[node.key] = each and (each.item, each.handle)
-            elif each is not None and node.actual is not None and not descriptor.equal(node.actual.item, each.item):
-                differences[node.key] = (each.item, each.handle)
-        for key, each in there.items():
-            if key not in self._graph.nodes:
-                differences[key] = (each.item, each.handle)
-        return differences
-
-    def _known_handles(self) -> Known:
+    def _known_handles(self, descriptor: AnyDescriptor) -> Known:
         """Return what is known from the graph, without reading the other kinds again."""
         known = self._known()
-        for node in self._graph:
-            if node.descriptor.space and node.actual is not None:
-                known.add(node.descriptor.space, node.actual.handle, _space_key(node.descriptor, node.actual.item))
+        for kind, other in self._scheduler.descriptors.items():
+            if other.space and (other.space in descriptor.dumps_after or kind in descriptor.dumps_after):
+                for node in self._graph.of_kind(kind):
+                    if node.actual is not None:
+                        known.add(other.space, node.actual.handle, _space_key(other, node.actual.item))
         return known
 
 

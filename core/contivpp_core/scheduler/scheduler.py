@@ -13,19 +13,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from contivpp_core.clock import gently
 from contivpp_core.errors import ContivError
 from contivpp_core.items import AnyDescriptor, Found, Item, Outcome, Owner, Unavailable
+from contivpp_core.scheduler.check import CheckReport, Checks
 from contivpp_core.scheduler.decide import Create, Decider, Decision, Nothing, ReadBack, Remove, Update, Wait
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
+from contivpp_core.scheduler.pump import Pump
 from contivpp_core.scheduler.resync import Resync
-from contivpp_core.scheduler.status import ItemStatus, counts_of, status_of
+from contivpp_core.scheduler.status import ItemStatus, NotApplied, counts_of, not_applied_of, status_of
 from contivpp_core.scheduler.waiting import Waiters
 
 __all__ = ["ItemStatus", "Scheduler"]
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 30.0
+DECISIONS = 4000
+"""So many keys are decided in one turn of the event loop at most, and so many operations begun."""
 
 
 class Counters(msgspec.Struct):
@@ -49,7 +53,8 @@ class Scheduler:
     """Holds the graph and drives it towards what is wanted.
 
     `fact` tells whether a record exists. `complete` tells whether a renderer's tables are ready, `healthy` whether all
-    its renderings succeeded. `producers` maps a kind to the renderers that may make it.
+    its renderings succeeded. `producers` maps a kind to the renderers that may make it. `decisions` bounds how many
+    keys are decided in one turn of the event loop; its time is bounded anyway.
     """
 
     def __init__(
@@ -59,31 +64,34 @@ class Scheduler:
         complete: Callable[[str], bool] = lambda renderer: True,
         healthy: Callable[[str], bool] = lambda renderer: True,
         seed: int | None = None,
+        decisions: int = DECISIONS,
     ) -> None:
         self.graph = Graph()
         self.descriptors: dict[str, AnyDescriptor] = {}
         self.producers: dict[str, set[str]] = defaultdict(set)
         self.counters = Counters()
-        self.waiters = Waiters(self.graph)
+        self._pump = Pump(self._next_step, self._rest, most=decisions)
+        self.waiters = Waiters(self.graph, undecided=self._pump.__contains__)
         self.on_failed: Callable[[Node], None] = lambda node: None
         self.on_recovered: Callable[[Node], None] = lambda node: None
         self.on_resynced: Callable[[str, str, float, Mapping[str, int]], None] = lambda *_: None
+        self.on_checked: Callable[[CheckReport], None] = lambda report: None
         self._complete = complete
         self._healthy = healthy
         self._decider = Decider(self.graph, fact=fact, hold=self.hold, down=self._down_reason)
         self._domains: dict[str, str] = {}  # domain -> why it cannot be used now; "" when it can
         self._incarnations: dict[str, str] = {}
-        self._queue: OrderedDict[str, None] = OrderedDict()  # a plain dict takes O(n) to give its first key
+        self._changes: dict[str, int] = defaultdict(int)  # domain -> how often it went down
         self._waiting: dict[Any, set[str]] = defaultdict(set)
         self._tasks: dict[str, asyncio.Task[None]] = {}  # key -> the operation in flight
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._pumping = False
         self._random = random.Random(seed)
         self._operations = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._usable = asyncio.Event()
         self._resync = Resync(self)
+        self._checks = Checks(self, self._resync)
 
     # --- set-up
 
@@ -96,26 +104,44 @@ class Scheduler:
 
     # --- what is wanted
 
-    def submit(self, keys: Iterable[str], owners: Mapping[str, Mapping[Owner, Item]]) -> None:
-        """Take over the owners of changed keys."""
+    def submit(
+        self, keys: Iterable[str], owners: Mapping[str, Mapping[Owner, Item]], *, urgent: bool = False
+    ) -> None:
+        """Take over the owners of changed keys; what is urgent is decided before everything else."""
         for key in keys:
-            wanted = owners.get(key, {})
-            node = self.graph.nodes.get(key)
-            if node is None:
-                if not wanted:
-                    continue
-                node = self._node(key, next(iter(wanted.values())).kind)
-            self.relent(node)
-            try:
-                node.choose(dict(wanted))
-            except Exception as error:  # a merge is foreign code; what is there stays as it is
-                log.exception("the owners' values cannot be merged", extra={"key": key})
-                self._refuse(node, f"{type(error).__name__}: {error}")
-                continue
-            # Whether an object leaves or stays decides what may stand on it, near and far.
-            self._queue.update(dict.fromkeys(self.graph.above(node)))
-            self._release(node)
+            self._take_over(key, owners.get(key, {}), urgent)
         self.pump()
+
+    async def submit_gently(
+        self, keys: Iterable[str], owners: Mapping[str, Mapping[Owner, Item]], *, urgent: bool = False
+    ) -> None:
+        """Take over the owners of many keys, giving way to the event loop; nothing is decided before all are taken."""
+        self._pump.hold(True)
+        try:
+            async for key in gently(keys):
+                self._take_over(key, owners.get(key, {}), urgent)
+        finally:
+            self._pump.hold(False)
+            self.pump()
+
+    def _take_over(self, key: str, wanted: Mapping[Owner, Item], urgent: bool) -> None:
+        node = self.graph.nodes.get(key)
+        if node is None:
+            if not wanted:
+                return
+            node = self._node(key, next(iter(wanted.values())).kind)
+        self.relent(node)
+        node.urgent = urgent
+        try:
+            node.choose(dict(wanted))
+        except Exception as error:  # a merge is foreign code; what is there stays as it is
+            log.exception("the owners' values cannot be merged", extra={"key": key})
+            self._refuse(node, f"{type(error).__name__}: {error}")
+            return
+        # Whether an object leaves or stays decides what may stand on it, near and far.
+        for above in self.graph.above(node):
+            self._pump.add(above, urgent=urgent)
+        self._release(node)
 
     def _release(self, node: Node) -> None:
         """Decide again whoever waits for what a node provides."""
@@ -124,7 +150,11 @@ class Scheduler:
     def _awaken(self, keys: Iterable[Any]) -> None:
         for key in keys:
             for name in self._waiting.pop(key, ()):
-                self._queue[name] = None
+                self._enqueue(name)
+
+    def _enqueue(self, key: str) -> None:
+        node = self.graph.nodes.get(key)
+        self._pump.add(key, urgent=node is not None and node.urgent)
 
     def expect(self, items: Iterable[Item]) -> None:
         """Let dumps know of items that nobody wants, but that may be there (half made) from an earlier life."""
@@ -137,8 +167,7 @@ class Scheduler:
         descriptor = self.descriptors.get(kind)
         if descriptor is None:
             raise ContivError(f"no descriptor is registered for kind {kind}: enable the plugin that applies it")
-        node = self.graph.nodes[key] = Node(key, descriptor)
-        return node
+        return self.graph.add(Node(key, descriptor))
 
     def relent(self, node: Node) -> None:
         """Something changed for the node: a failed operation may be tried again, at once."""
@@ -153,7 +182,7 @@ class Scheduler:
 
     def touch_all(self) -> None:
         """Decide every key again: what holds items may have ended."""
-        self._queue.update(dict.fromkeys(self.graph.nodes))
+        self._pump.update(self.graph.nodes)
         self.pump()
 
     def hold(self, node: Node) -> str:
@@ -190,8 +219,9 @@ class Scheduler:
     def domain_down(self, domain: str, reason: str) -> None:
         """The dataplane cannot be reached: nothing is sent to it; what is known stays."""
         self._domains[domain] = reason or f"{domain} is not reachable"
+        self._changes[domain] += 1
         self._usable.clear()
-        self._queue.update(dict.fromkeys(n.key for n in self.graph if n.descriptor.domain == domain))
+        self._pump.update(n.key for n in self.graph if n.descriptor.domain == domain)
         self.pump()
 
     async def domain_up(self, domain: str, incarnation: str, reason: str = "start") -> None:
@@ -206,7 +236,7 @@ class Scheduler:
         self._domains[domain] = ""
         if not any(self._domains.values()):
             self._usable.set()
-        self._queue.update(dict.fromkeys(self.graph.nodes))
+        self._pump.update(self.graph.nodes)
         self.pump()
 
     def _forget(self, domain: str) -> None:
@@ -228,29 +258,39 @@ class Scheduler:
         return await self._resync.look(domain)
 
     async def check(self, kind: str) -> dict[str, int]:
-        """Read one kind back while work goes on, and repair drift: a difference counts if it is seen twice."""
-        return await self._resync.kind(kind)
+        """Read one kind back while work goes on, and repair drift: a difference counts if it is seen twice.
+
+        Return how many differences are being repaired, by kind. One check runs at a time; who calls while another one
+        runs waits. `on_checked` is told more of it.
+        """
+        report = await self._checks.kind(kind)
+        self.on_checked(report)
+        return {kind: report.differing} if report.differing else {}
+
+    def domain_changes(self, domain: str) -> int:
+        """Return how often a domain went down so far: what was read before the last time says nothing."""
+        return self._changes[domain]
 
     # --- driving
 
     def pump(self) -> None:
-        """Decide every key in the queue, now."""
-        if self._pumping:
-            return
-        self._pumping = True
+        """Decide every key in the queue; those for which this turn of the event loop has no time, in the next ones."""
+        self._pump.run()
+
+    def _next_step(self, key: str) -> bool:
+        """Decide a key; tell whether that began an operation."""
+        node = self.graph.nodes.get(key)
+        if node is None or node.running:
+            return False
+        self._forget_waits(node)
         try:
-            while self._queue:
-                key, _ = self._queue.popitem(last=False)
-                node = self.graph.nodes.get(key)
-                if node is not None and not node.running:
-                    self._forget_waits(node)
-                    try:
-                        self._step(node)
-                    except Exception as error:  # a descriptor is foreign code: its failure is its item's alone
-                        log.exception("an item cannot be decided", extra={"key": key})
-                        self._refuse(node, f"{type(error).__name__}: {error}")
-        finally:
-            self._pumping = False
+            self._step(node)
+        except Exception as error:  # a descriptor is foreign code: its failure is its item's alone
+            log.exception("an item cannot be decided", extra={"key": key})
+            self._refuse(node, f"{type(error).__name__}: {error}")
+        return node.running
+
+    def _rest(self) -> None:
         if self.idle():
             self._idle.set()
         else:
@@ -295,7 +335,7 @@ class Scheduler:
         for wake in wait.wakes:
             self._waiting[wake].add(node.key)
         for key in wait.first:
-            self._queue[key] = None
+            self._pump.add(key, urgent=node.urgent)
 
     def _done(self, node: Node) -> None:
         if node.half_done:
@@ -305,7 +345,7 @@ class Scheduler:
             self._cancel_timer(node)
             if node.error:
                 self.on_recovered(node)
-            del self.graph.nodes[node.key]
+            self.graph.remove(node)
             self.waiters.gone(node.key)
             return
         assert node.actual is not None
@@ -316,6 +356,7 @@ class Scheduler:
             self.on_recovered(node)
         self._cancel_timer(node)
         node.attempts = 0
+        node.urgent = False
         self._mark(node, ItemState.SHADOWED if node.actual.shadowed else ItemState.APPLIED, "")
         self._release(node)
         self.waiters.applied(node)
@@ -332,31 +373,48 @@ class Scheduler:
     def _read_first(self, node: Node) -> None:
         """Nobody knows how much was done of what was refused: what is there is read before anything builds on it."""
         node.unknown = True
-        self._queue[node.key] = None
+        self._enqueue(node.key)
 
-    def _begin(self, node: Node, decision: Decision) -> None:
+    def _begin(self, node: Node, decision: Create | Update | Remove) -> None:
         if node.half_done and isinstance(decision, Update):
             self._read_first(node)
             return
+        item, actual = node.desired, node.actual
+        handles: dict[str, Any] = {}
+        if item is not None and not isinstance(decision, Remove):
+            handles = handles_of(self.graph, node.descriptor.dependencies(item))
+        self.graph.begin(node, handles)  # at once: what provides them must not be taken down before the first step
         node.running = True
         self._operations += 1
         node.touched = self._operations
+        self._checks.touched(node.key)
         self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
-        self._tasks[node.key] = asyncio.get_running_loop().create_task(self._operate(node, decision))
+        operation = self._operate(node, decision, item, actual, handles)
+        self._tasks[node.key] = asyncio.get_running_loop().create_task(operation)
 
-    async def _operate(self, node: Node, decision: Decision) -> None:
+    async def _operate(
+        self, node: Node, decision: Decision, item: Item | None, actual: Actual | None, handles: dict[str, Any]
+    ) -> None:
         woken: set[str] = {node.key}
         kind = node.descriptor.kind
         try:
             match decision:
                 case Create():
-                    woken |= await self._create(node)
+                    assert item is not None
+                    handle = await node.descriptor.create(item, handles)
+                    woken |= self._stands(node, Actual(item, handle, handles, node.descriptor))
                     self.counters.created[kind] += 1
                 case Update():
-                    woken |= await self._update(node)
+                    assert item is not None
+                    assert actual is not None
+                    handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
+                    woken |= self._stands(node, Actual(item, handle, handles, node.descriptor))
+                    woken |= self._stood_on(actual)
                     self.counters.updated[kind] += 1
                 case Remove():
-                    woken |= await self._remove(node)
+                    assert actual is not None
+                    await node.descriptor.delete(actual.item, actual.handle, actual.handles)
+                    woken |= self._vanished(node)
                     self.counters.deleted[kind] += 1
         except asyncio.CancelledError:
             node.unknown = True
@@ -366,44 +424,20 @@ class Scheduler:
             node.half_done |= not isinstance(decision, Remove)
             self._failed(node, error)
         finally:
-            self._operations += 1
-            node.touched = self._operations
-            node.running = False
-            del self._tasks[node.key]
-            self._queue.update(dict.fromkeys(woken))
-            self._awaken(woken)
+            self._ended(node, handles, woken)
         self.pump()
 
-    async def _create(self, node: Node) -> set[str]:
-        item = node.desired
-        assert item is not None
-        handles = handles_of(self.graph, node.descriptor.dependencies(item))
-        with self._using(node, handles):
-            handle = await node.descriptor.create(item, handles)
-        return self._stands(node, Actual(item, handle, handles, node.descriptor))
-
-    async def _update(self, node: Node) -> set[str]:
-        item, actual = node.desired, node.actual
-        assert item is not None
-        assert actual is not None
-        handles = handles_of(self.graph, node.descriptor.dependencies(item))
-        with self._using(node, handles):
-            handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
-        return self._stands(node, Actual(item, handle, handles, node.descriptor)) | self._stood_on(actual)
-
-    @contextmanager
-    def _using(self, node: Node, handles: Iterable[str]) -> Iterator[None]:
-        self.graph.begin(node, handles)
-        try:
-            yield
-        finally:
+    def _ended(self, node: Node, handles: dict[str, Any], woken: set[str]) -> None:
+        if not node.unknown:  # if its answer was lost, the object may be there, and stand on what it was made with
             self.graph.end(node, handles)
-
-    async def _remove(self, node: Node) -> set[str]:
-        actual = node.actual
-        assert actual is not None
-        await node.descriptor.delete(actual.item, actual.handle, actual.handles)
-        return self._vanished(node)
+        self._operations += 1
+        node.touched = self._operations
+        node.running = False
+        self._checks.touched(node.key)
+        del self._tasks[node.key]
+        for key in woken:
+            self._enqueue(key)
+        self._awaken(woken)
 
     def _stands(self, node: Node, actual: Actual) -> set[str]:
         for dependency in actual.dependencies:
@@ -468,16 +502,19 @@ class Scheduler:
         self.waiters.failed(node, final=node.refused)
 
     def _retry_later(self, node: Node) -> None:
-        longest = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(node.attempts - 1, 12))
-        delay = longest * self._random.uniform(0.5, 1.0)
+        delay = self.back_off(node.attempts - 1, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS)
         node.due = self._now() + delay
         self._timers[node.key] = asyncio.get_running_loop().call_later(delay, self._retry, node.key)
+
+    def back_off(self, failures: int, first: float, last: float) -> float:
+        """Return how long to wait after so many earlier failures: twice as long each time up to `last`, with jitter."""
+        return min(last, first * float(1 << min(failures, 12))) * self._random.uniform(0.5, 1.0)
 
     def _retry(self, key: str) -> None:
         self._timers.pop(key, None)
         if node := self.graph.nodes.get(key):
             node.due = None
-            self._queue[key] = None
+            self._enqueue(key)
             self.pump()
 
     def _cancel_timer(self, node: Node) -> None:
@@ -511,7 +548,7 @@ class Scheduler:
     def requeue(self, keys: Iterable[str]) -> None:
         """Decide keys again, and who waits for them."""
         for key in keys:
-            self._queue[key] = None
+            self._enqueue(key)
             if node := self.graph.nodes.get(key):
                 self._release(node)
         self.pump()
@@ -524,7 +561,7 @@ class Scheduler:
 
     def idle(self) -> bool:
         """Tell whether nothing is in flight and nothing is due now."""
-        return not self._queue and not self._tasks and not self._resync.busy
+        return not self._pump and not self._tasks and not self._resync.busy and not self._checks.busy
 
     async def settled(self) -> None:
         """Wait until nothing is in flight and nothing is due now; failed items may wait for their next try."""
@@ -535,14 +572,20 @@ class Scheduler:
 
     def items(self) -> list[ItemStatus]:
         """Return how every item stands, by key."""
-        return [status_of(self.graph.nodes[key]) for key in sorted(self.graph.nodes)]
+        now = self._now()
+        return [status_of(self.graph.nodes[key], now) for key in sorted(self.graph.nodes)]
 
     def counts(self) -> dict[str, int]:
         """Return the number of items in each state."""
         return counts_of(self.graph)
 
+    def not_applied(self) -> list[NotApplied]:
+        """Return what is not applied, by state and kind, with a reason."""
+        return not_applied_of(self.graph)
+
     async def stop(self) -> None:
         """End all operations; what is in the dataplanes stays."""
+        self._pump.stop()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from contivpp_core.errors import RequestError
 from contivpp_core.scheduler.graph import Graph, ItemState, Node
@@ -28,8 +28,9 @@ class _Waiter:
 class Waiters:
     """Wakes whoever waits for keys; costs nothing for keys that nobody waits for."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, undecided: Callable[[str], bool]) -> None:
         self._graph = graph
+        self._undecided = undecided
         self._applied: dict[str, set[_Waiter]] = defaultdict(set)
         self._gone: dict[str, set[_Waiter]] = defaultdict(set)
 
@@ -80,7 +81,9 @@ class Waiters:
 
     def _is_applied(self, key: str) -> bool:
         node = self._graph.nodes.get(key)
-        return node is not None and node.state in (ItemState.APPLIED, ItemState.SHADOWED) and not node.running
+        if node is None or node.running or self._undecided(key):  # its state is that of a former wish
+            return False
+        return node.state in (ItemState.APPLIED, ItemState.SHADOWED)
 
     def applied(self, node: Node) -> None:
         """An item is as wanted."""

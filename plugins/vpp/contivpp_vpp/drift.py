@@ -101,6 +101,8 @@ class InterfaceWatch:
         prefix = interface_key("")
         name = next(key for key in interface.actual.provides if key.startswith(prefix)).removeprefix(prefix)
         link = self._scheduler.graph.nodes.get(f"{LinkUp.kind}/{name}")
-        if link is None or link.running:
-            return link is None and up and interface.descriptor.kind != VxlanTunnel.kind  # VPP makes those up
+        if link is None:
+            return up and interface.descriptor.kind != VxlanTunnel.kind  # VPP makes those up
+        if link.running or (link.actual is None and link.desired is not None):
+            return False  # it is being set, or will be
         return (link.actual is not None) != up

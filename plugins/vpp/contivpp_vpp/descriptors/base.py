@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from contivpp_core.clock import gently
 from contivpp_core.items import Dependency, Descriptor, Item, Known, Outcome
 from contivpp_vpp.access import VppAccess, outcome_of
 from contivpp_vpp.items import InterfaceVrf, PhysicalInterface, interface_key
@@ -80,7 +81,7 @@ class FacetDescriptor(VppDescriptor[I]):
     async def interfaces(self, known: Known) -> list[Interface]:
         """Return the interfaces that have a name here, in the order of their indexes."""
         found = []
-        for each in await self.vpp.dump(SwInterfaceDump()):
+        async for each in gently(await self.vpp.dump(SwInterfaceDump())):
             if name := known_name(known, each.sw_if_index):
                 found.append(Interface(each.sw_if_index, name, each))
         return sorted(found, key=lambda interface: interface.handle)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, ClassVar
 
+from contivpp_core.clock import gently
 from contivpp_core.items import Dependency, Found, Item, Known
 from contivpp_vpp.access import together
 from contivpp_vpp.descriptors.base import NO_INTERFACE, FacetDescriptor, index_of, known_name
@@ -45,7 +47,7 @@ class NeighbourDescriptor(FacetDescriptor[Neighbour]):
     async def dump(self, known: Known) -> list[Found]:
         families = (self.vpp.dump(IpNeighborDump(af=family)) for family in AddressFamily)
         found = []
-        for each in (one for some in await together(*families) for one in some):
+        async for each in gently(chain.from_iterable(await together(*families))):
             neighbour = each.neighbor
             name = known_name(known, neighbour.sw_if_index)
             if name is None or not neighbour.flags & IpNeighborFlags.STATIC:

@@ -12,8 +12,10 @@ so for wanted routes that the dump lacks it is asked; otherwise they would be se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from contivpp_core.clock import gently
 from contivpp_core.items import Dependency, Found, Item, Known
 from contivpp_vpp.access import VppAccess, together
 from contivpp_vpp.descriptors.base import SPACE, VppDescriptor, index_of, known_name
@@ -92,7 +94,10 @@ class RouteDescriptor(VppDescriptor[Route]):
             return []
         tables = [each.table for each in await self.vpp.dump(IpTableDump())]
         details = await together(*(self.vpp.dump(IpRouteV2Dump(src=source, table=table)) for table in tables))
-        found = {each.key: each for some in details for each in (_found(one.route, known) for one in some)}
+        found: dict[str, Found] = {}
+        async for one in gently(chain.from_iterable(details)):  # there are thousands
+            each = _found(one.route, known)
+            found[each.key] = each
         for item in await self._shadowed(item for item in known.items(self.kind) if item.key not in found):
             found[item.key] = Found(item.key, item, _Place(item.vrf, item.prefix), shadowed=True)
         return list(found.values())

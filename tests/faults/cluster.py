@@ -36,6 +36,7 @@ SETTLE_SECONDS = 600.0
 
 MESSAGE = "^[<>] "
 REQUEST = "^> (?!tap_create)"  # a refused TAP tells an agent that this VPP can make none, and it wires otherwise
+LOSABLE = "^> (?!.*_dump$)"  # VPP reads a stream: it never answers the ping behind a dump without the dump
 OPERATION = "^(create|update|delete) "
 RETVALS = (-4, -12, -14)  # errors that may go away, and that never mean that something is gone, or there, already
 
@@ -163,10 +164,11 @@ class Chaos:
         kind = chance.choice(("request", "request", "reply", "operation", "operation", "kill", "cut"))
         if kind == "request":
             fault = chance.choice((Fault.REFUSE, Fault.REFUSE, Fault.REJECT, Fault.LOSE, Fault.SLOW))
-            faults.plan(fault, REQUEST, retval=chance.choice(RETVALS) if fault is Fault.REFUSE else None, **when)
+            where = LOSABLE if fault is Fault.LOSE else REQUEST
+            faults.plan(fault, where, retval=chance.choice(RETVALS) if fault is Fault.REFUSE else None, **when)
         elif kind == "reply":
             fault = chance.choice((Fault.LOSE, Fault.TWICE, Fault.SLOW, Fault.TRUNCATE))
-            faults.plan(fault, "^< ", seconds=chance.choice((0.01, 1.0, 10.0)), **when)
+            faults.plan(fault, "^< .*_reply$" if fault is Fault.LOSE else "^< ", seconds=chance.choice((0.01, 1.0, 10.0)), **when)
         elif kind == "operation":
             fault = chance.choice((Fault.REFUSE, Fault.REFUSE, Fault.REJECT, Fault.LOSE, Fault.LOSE_ANSWER, Fault.SLOW))
             faults.plan(fault, OPERATION if chance.random() < 0.8 else "^dump ", **when)

@@ -9,7 +9,8 @@
 Each message is a point: `> NAME` for one to VPP, `< NAME` for one from VPP. It works over any way to a VPP, real or
 not, and touches nothing but messages. What is behind a slow message waits for it: a stream keeps its order. The
 hand-shake has points, too. Faults that answer in VPP's place (`REFUSE`, `REJECT`) are for requests only. Choose the
-number with care: some mean that what is deleted is gone already, and a descriptor believes VPP.
+number with care: some mean that what is deleted is gone already, and a descriptor believes VPP. And a dump, or details,
+that alone are lost look like a dump without these details: VPP's stream loses nothing in its middle.
 """
 
 from __future__ import annotations

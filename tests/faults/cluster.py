@@ -168,7 +168,8 @@ class Chaos:
             faults.plan(fault, where, retval=chance.choice(RETVALS) if fault is Fault.REFUSE else None, **when)
         elif kind == "reply":
             fault = chance.choice((Fault.LOSE, Fault.TWICE, Fault.SLOW, Fault.TRUNCATE))
-            faults.plan(fault, "^< .*_reply$" if fault is Fault.LOSE else "^< ", seconds=chance.choice((0.01, 1.0, 10.0)), **when)
+            where = "^< .*_reply$" if fault is Fault.LOSE else "^< "
+            faults.plan(fault, where, seconds=chance.choice((0.01, 1.0, 10.0)), **when)
         elif kind == "operation":
             fault = chance.choice((Fault.REFUSE, Fault.REFUSE, Fault.REJECT, Fault.LOSE, Fault.LOSE_ANSWER, Fault.SLOW))
             faults.plan(fault, OPERATION if chance.random() < 0.8 else "^dump ", **when)

@@ -32,6 +32,7 @@ from .audit import AddressAudit, footprint
 NODES = ("n1", "n2", "n3")
 MOVER = "n3"
 MOST_PODS = 13
+CONFIG = {"ipam": {"podSubnetOneNodePrefixLen": 29}}  # so few addresses that each is used again at once
 SETTLE_SECONDS = 600.0
 
 MESSAGE = "^[<>] "
@@ -126,7 +127,7 @@ class Chaos:
 
     async def run(self, faults: int) -> None:
         """Go on until so many faults have happened, then check everything once more, and take all pods away."""
-        await self.rig.start(NODES, {})
+        await self.rig.start(NODES, CONFIG)
         assert await self.rig.settle(SETTLE_SECONDS) == []
         self._baseline = {name: footprint(node) for name, node in self.rig.nodes.items()}
         try:
@@ -149,7 +150,7 @@ class Chaos:
         chance = self.random
         for _ in range(chance.randint(1, 4)):
             self._plan(chance.choice(sorted(self.rig.nodes)))
-        action = chance.choice([self._add, self._add, self._add, self._delete, self._delete, self._kill, self._move])
+        action = chance.choice([self._add, self._add, self._add, self._delete, self._replace, self._kill, self._move])
         name = action.__name__.strip("_")
         self.done[name] = self.done.get(name, 0) + 1
         await action()
@@ -248,6 +249,7 @@ class Chaos:
         for key, pod in list(self.pods.items()):
             if pod.node == MOVER:
                 del self.pods[key]
+                await self.rig.api.delete([ObjectReference("Pod", "x", pod.name)])
                 if pod.work is not None:
                     pod.work.cancel()
         await self.rig.delete([ObjectReference("Node", "", MOVER)])
@@ -255,17 +257,32 @@ class Chaos:
     async def _add(self) -> None:
         for _ in range(self.random.randint(1, 3)):
             if len(self.pods) < MOST_PODS:
-                number = next(self._numbers)
-                pod = Attachment(self.random.choice(sorted(self.rig.nodes)), f"c{number}", f"pod{number}")
-                self.pods[pod.container] = pod
-                pod.work = self._spawn(self._connect(pod))
+                self._new_pod(self.random.choice(sorted(self.rig.nodes)))
+
+    def _new_pod(self, node: str) -> None:
+        number = next(self._numbers)
+        pod = self.pods[f"c{number}"] = Attachment(node, f"c{number}", f"pod{number}")
+        pod.work = self._spawn(self._connect(pod))
+
+    async def _replace(self) -> None:
+        """All pods of a node go, and others come at once: they get the same addresses, as soon as these are free."""
+        node = self.random.choice(sorted(self.rig.nodes))
+        if self.random.random() < 0.5:
+            self.faults_of(node).plan(Fault.REFUSE, "^delete vpp/", times=self.random.randint(1, 12))
+        for pod in [pod for pod in self.pods.values() if pod.node == node]:
+            self._end_pod(pod)
+        for _ in range(4):
+            if len(self.pods) < MOST_PODS:
+                self._new_pod(node)
 
     async def _delete(self) -> None:
         if self.pods:
-            pod = self.pods[self.random.choice(sorted(self.pods))]
-            former, pod.work = pod.work, self._spawn(self._disconnect(pod))
-            if former is not None and self.random.random() < 0.5:
-                former.cancel()  # the runtime gives up waiting; otherwise DEL and ADD race
+            self._end_pod(self.pods[self.random.choice(sorted(self.pods))])
+
+    def _end_pod(self, pod: Attachment) -> None:
+        former, pod.work = pod.work, self._spawn(self._disconnect(pod))
+        if former is not None and self.random.random() < 0.5:
+            former.cancel()  # the runtime gives up waiting; otherwise DEL and ADD race
 
     async def _connect(self, pod: Attachment) -> None:
         """A kubelet's work: ADD; after a failure DEL, and a new sandbox would come."""
@@ -273,8 +290,12 @@ class Chaos:
         if node is None:
             return
         node.kernel.create_namespace(pod.netns)
+        found = {"metadata": {"namespace": "x", "name": pod.name}, "spec": {"nodeName": pod.node}}
+        await self.rig.api.put([{"kind": "Pod", **found}])
+        await asyncio.sleep(0.2)
         code, answer = await self._cni("ADD", pod)
         if code == 0:
+            self.done["connected"] = self.done.get("connected", 0) + 1
             pod.address = str(json.loads(answer)["ips"][0]["address"]).partition("/")[0]
         elif self.pods.get(pod.container) is pod:
             pod.work = self._spawn(self._disconnect(pod))
@@ -289,6 +310,7 @@ class Chaos:
         node = self.rig.nodes.get(pod.node)
         if node is not None and self.pods.pop(pod.container, None) is not None:
             node.kernel.destroy_namespace(pod.netns)
+            await self.rig.api.delete([ObjectReference("Pod", "x", pod.name)])
 
     async def _cni(self, command: Any, pod: Attachment) -> tuple[int, bytes]:
         node = self.rig.nodes.get(pod.node)
@@ -357,6 +379,7 @@ class Chaos:
 
     async def _end(self) -> None:
         """Take everything back; nothing may be left."""
+        assert self.done.get("connected", 0) >= self.struck // 20, f"the run tries too little: {self.done}"
         for pod in list(self.pods.values()):
             pod.work = self._spawn(self._disconnect(pod))
         if MOVER not in self.rig.nodes:

@@ -248,6 +248,9 @@ def port(name: str, vrf: int, value: int, *more: Item) -> list[Item]:
 
 WISHES = [
     [],
+    [FakePort(name="p", model="b"), FakeVrf(port="p", vrf=1)],
+    [FakePort(name="p", model="b"), FakeVrf(port="p", vrf=1), FakePair(port="p", values=(1, 1))],
+    [FakePort(name="p", model="b"), FakeVrf(port="p", vrf=1), FakePair(port="p", values=(2, 2))],
     port("p", 1, 1, FakeRoute(prefix=1, port="p"), FakeFilter(port="p", rules=10)),
     port("p", 2, 1, FakeRoute(prefix=1, port="p"), FakeLink(port="p", requires=("fake/route/1",))),
     port("p", 1, 3) + port("q", 1, 1, FakeRoute(prefix=1, port="q"), FakeRoute(prefix=2, port="q")),

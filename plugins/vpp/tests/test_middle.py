@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from contivpp_core.clock import run_simulated
+from contivpp_core.ledger import Ledger
 from contivpp_core.testing.faults import Fault, Faults
 from contivpp_vpp import messages as m
 from contivpp_vpp.client import VppClient
@@ -17,7 +18,11 @@ from contivpp_vpp.errors import ConnectionLost, VppError
 from contivpp_vpp.middle import through
 from contivpp_vpp.scripted import ScriptedVpp
 from contivpp_vpp.testing import real_vpp
-from contivpp_vpp.transports import unix_socket
+from contivpp_vpp.transports import in_memory, unix_socket
+from embeddedvpp.api import Vpp
+from embeddedvpp.server import ApiProtocol
+
+from .nodes import Node, pods
 
 SET = "sw_interface_set_flags"
 
@@ -120,6 +125,22 @@ def test_a_client_connects_again_after_a_fault_of_the_hand_shake(point: str, fau
             assert (await connection.request(m.ShowVersion())).version
         assert len(faults.struck) == 1
         assert len(vpp.sessions) == 2
+
+    run_simulated(main())
+
+
+def test_an_answer_that_is_lost_while_vpp_is_read_does_not_end_the_reading() -> None:
+    async def main() -> None:
+        faults, vpp = Faults(), Vpp()
+        node = Node(in_memory(lambda: ApiProtocol(vpp, set())), Ledger.open(None))
+        descriptors = node.scheduler.descriptors
+        descriptors.update({kind: faults.around(each) for kind, each in descriptors.items()})
+        faults.plan(Fault.LOSE, "dump vpp/tag", times=2)
+        await node.agent.start()
+        await node.want(*pods(1))
+        await node.applied(pods(1), seconds=60)
+        assert len(faults.struck) == 2
+        await node.agent.stop()
 
     run_simulated(main())
 

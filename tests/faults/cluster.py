@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import json
 import random
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,7 +107,7 @@ class Chaos:
         self._numbers = itertools.count(1)
         self._octets = itertools.cycle(range(100, 250))
         self._busy: set[asyncio.Task[None]] = set()
-        self._restarting: set[str] = set()
+        self._restarting: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._moved = False
         self._audits: dict[str, AddressAudit] = {}
         self._baseline: dict[str, Any] = {}
@@ -194,12 +195,12 @@ class Chaos:
         return task
 
     async def _restart(self, name: str, victims: tuple[str, ...], pause: float) -> None:
+        """Whoever was killed at a message is never left alive: a second death waits for the first one's restart."""
         node = self.rig.nodes.get(name)
-        if node is None or name in self._restarting:
-            return
-        self._restarting.add(name)
-        self.said.append(f"{name}: {' and '.join(victims)} killed")
-        try:
+        async with self._restarting[name]:
+            if node is None or self.rig.nodes.get(name) is not node:
+                return
+            self.said.append(f"{name}: {' and '.join(victims)} killed")
             if "vpp" in victims:
                 node.stop_vpp()
             if "agent" in victims:
@@ -211,8 +212,6 @@ class Chaos:
                 node.start_vpp()
             if "agent" in victims:
                 await node.start_agent()
-        finally:
-            self._restarting.discard(name)
 
     # --- changes
 
@@ -225,7 +224,7 @@ class Chaos:
 
     async def _move(self) -> None:
         """A node leaves, joins, or gets another address."""
-        if MOVER in self._restarting:
+        if self._restarting[MOVER].locked():
             return
         if MOVER not in self.rig.nodes:
             self.said.append(f"{MOVER} joins")

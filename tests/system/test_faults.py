@@ -273,8 +273,8 @@ async def test_an_address_that_is_asked_for_by_annotation() -> None:
         pytest.param(b"[" * 100_000, 6, "is not JSON", id="deep"),
         pytest.param(b"[1]", 6, "is not an object", id="a list"),
         pytest.param(b'{"cniVersion": "9.9.9", "name": "k8s"}', 1, "use one of 0.3.1", id="version"),
-        pytest.param(b'{"cniVersion": ["1.0.0"], "name": "k8s"}', 1, "use one of 0.3.1", id="version is a list"),
-        pytest.param(b'{"cniVersion": "1.0.0"}', 7, "must have a name", id="no name"),
+        pytest.param(b'{"cniVersion": ["1.0.0"], "name": "k8s"}', 7, "is no version", id="version is a list"),
+        pytest.param(b'{"cniVersion": "1.0.0"}', 7, "names no network", id="no name"),
     ],
 )
 async def test_malformed_stdin(faulty: Faulty, stdin: bytes, code: int, says: str) -> None:

@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 CLEAN_UP_SECONDS = 2.0  # how long an answer waits for things that are being taken down
 BURIAL_RETRY_SECONDS = 5.0
+CLOSING_SECONDS = 1.0  # how long the kernel may take over a TAP whose VPP is gone
+CLOSING_POLL_SECONDS = 0.05
 
 
 class Attachments:
@@ -183,7 +185,11 @@ class Attachments:
             await asyncio.wait((burial,), timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
             if not burial.done():
                 raise NotReady(f"{former} is still being taken down: see 'contivpp get items'")
-        if any(link.name == request.interface for link in await self._kernel.links(reference(netns))):
+        give_up = asyncio.get_running_loop().time() + CLOSING_SECONDS
+        while any(link.name == request.interface for link in await self._kernel.links(reference(netns))):
+            if asyncio.get_running_loop().time() < give_up:
+                await asyncio.sleep(CLOSING_POLL_SECONDS)
+                continue
             raise RequestError(
                 f"{request.interface} is in the container already, and this agent did not make it",
                 code=ErrorCode.INTERFACE_EXISTS,

@@ -76,6 +76,9 @@ def _in_cluster(agent: Agent) -> bool:
     return True
 
 
+HOST_LINK_CONDITION = "contiv host link"
+
+
 class Registry:
     """Watches the state after each write, for the ID and for what is to be published."""
 
@@ -100,9 +103,11 @@ class Registry:
         await self._become(first_id(agent, self._config))
         if kind := first_link(agent, self._config):
             await self._link(kind)
+        else:
+            agent.set_condition(HOST_LINK_CONDITION, False, "is not chosen yet: VPP has to show what it can make")
         self._unlisten = agent.controller.listen(self._wake.set)
         self._spawn(self._whenever(self._wake, self._follow, "contiv registry"), "contiv registry")
-        self._spawn(self._whenever(self._vpp_changed, self._choose, "contiv host link"), "contiv host link")
+        self._spawn(self._whenever(self._vpp_changed, self._choose, HOST_LINK_CONDITION), HOST_LINK_CONDITION)
         if _in_cluster(agent):
             self._spawn(self._publish(), "contiv publisher")
 

@@ -195,7 +195,19 @@ async def test_an_interface_that_is_being_taken_down_is_waited_for() -> None:
 
 
 @simulated
-async def test_an_interface_that_is_there_already_is_an_error_at_once() -> None:
+async def test_a_link_that_the_kernel_is_still_closing_is_waited_for() -> None:
+    node = Node()
+    await node.start()
+    node.world.foreign_links = ["eth0"]
+    adding = asyncio.create_task(node.cni("ADD", 1))
+    await asyncio.sleep(0.5)
+    node.world.foreign_links = []
+    assert "ips" in await adding
+    await node.kill()
+
+
+@simulated
+async def test_an_interface_that_is_there_already_is_an_error() -> None:
     node = Node()
     await node.start()
     node.world.foreign_links = ["eth0"]

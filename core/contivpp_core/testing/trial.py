@@ -7,7 +7,8 @@
 
 A `Trial` is an agent's scheduler over dataplanes that survive it: it can be killed at any operation, its connections
 can be lost, the dataplane can start anew. `check_descriptors` goes through wishes in random order under random
-faults, and checks at each quiet point:
+faults, and checks at first, without faults, that each item is created once and not touched again; then, at each quiet
+point:
 
 - what the dataplane holds, by the descriptors' own dumps, is what is wanted, and nothing more that is ours;
 - a resync of a right dataplane sends no write, and neither does an agent that starts anew;
@@ -106,7 +107,7 @@ class Trial:
 
     def want(self, items: Iterable[Item] | Owners) -> None:
         """Want these items, and no others."""
-        new = items if isinstance(items, dict) else {item.key: {_ME: item} for item in items}
+        new = _owners(items)
         changed = {key for key in self.owners.keys() | new.keys() if self.owners.get(key) != new.get(key)}
         self.owners = new
         self.scheduler.submit(changed, new)
@@ -208,6 +209,14 @@ class Trial:
         await self.rest()
         assert not self.wrote, f"law: an agent that starts anew sends no write; {self.wrote}"
 
+    async def check_created_once(self, items: Iterable[Item] | Owners) -> None:
+        """Check, with nothing there and without faults: every item is created once, and nothing else is written."""
+        self.wrote.clear()
+        self.want(items)
+        await self.rest()
+        expected = sorted(f"create {key}" for key in self.owners)
+        assert sorted(self.wrote) == expected, f"law: an item is created once, and not touched again: {self.wrote}"
+
     async def _check_found(self) -> None:
         found = await self.found()
         nodes = self.scheduler.graph.nodes
@@ -217,6 +226,10 @@ class Trial:
             want, there = wanted.get(key), found.get(key)
             same = want is not None and there is not None and nodes[key].descriptor.equal(want, there)
             assert same or key in shadowed, f"law: the dataplane holds what is wanted; {key} is {there}, not {want}"
+
+
+def _owners(items: Iterable[Item] | Owners) -> Owners:
+    return items if isinstance(items, dict) else {item.key: {_ME: item} for item in items}
 
 
 async def _read(scheduler: Scheduler, domain: str) -> Sequence[Found]:
@@ -256,6 +269,9 @@ def check_descriptors(
         await trial.start()
         chance = random.Random(seed)
         try:
+            first = chance.choice(wishes)
+            told(_owners(first))
+            await trial.check_created_once(first)
             for number in range(steps):
                 await _step(trial, chance, wishes, told)
                 if number % 10 == 9:
@@ -288,9 +304,8 @@ async def _step(
     match chance.choice(("want", "want", "want", "faults", "faults", "lose", "kill", "kill at", "cut at")):
         case "want":
             wish = chance.choice(wishes)
-            wanted = wish if isinstance(wish, dict) else {item.key: {_ME: item} for item in wish}
-            told(wanted)
-            trial.want(wanted)
+            told(_owners(wish))
+            trial.want(wish)
         case "faults":
             fault = chance.choice((Fault.REFUSE, Fault.LOSE, Fault.LOSE_ANSWER, Fault.SLOW, Fault.REFUSE))
             faults.plan(fault, chance.choice((_OPERATIONS, "")), times=chance.randint(1, 5), chance=0.4, seconds=0.5)

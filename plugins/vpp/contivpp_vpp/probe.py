@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from contivpp_core.errors import NotReady
 from contivpp_core.ledger import Ledger, LedgerWrite
 from contivpp_vpp.access import Client
 from contivpp_vpp.descriptors.tap import explain_refusal, tap_message
@@ -27,6 +28,7 @@ PROBE = Tap(name="tap-probe", host_name="contivpp-probe", instance=8000)
 """The TAP of the attempt: its name and instance number are used for nothing else."""
 
 _INSTANCE_IN_USE = -71  # INVALID_INTERFACE
+_LASTING = (-11, -12, -13)  # SYSCALL_ERROR_1 to _3: devices and rights, which a running VPP does not get
 _SPACE, _KEY = "vpp/probe", "tap"
 
 
@@ -43,12 +45,18 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 async def probe_tap(client: Client) -> TapSupport:
-    """Make a TAP and delete it. Raises where the connection is lost: then nothing is known."""
+    """Make a TAP and delete it.
+
+    Raises where nothing is known afterwards: the connection is lost, or VPP refuses it for now (NotReady).
+    The answer decides how pods are wired as long as this VPP lives.
+    """
     try:
         index = (await client.request(tap_message(PROBE))).sw_if_index
     except VppError as error:
-        if error.retval != _INSTANCE_IN_USE:
+        if error.retval in _LASTING:
             return TapSupport(False, str(explain_refusal(PROBE, error)))
+        if error.retval != _INSTANCE_IN_USE:
+            raise NotReady(f"it cannot be told now whether VPP can make TAPs: {error}") from error
         for each in await client.dump(SwInterfaceDump()):  # an attempt that was interrupted, or somebody's TAP
             if each.tag == tag_of(PROBE.name):
                 await client.request(TapDeleteV2(sw_if_index=each.sw_if_index))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contivpp_core.errors import ContivError
+from contivpp_core.errors import ContivError, NotReady
 from contivpp_core.items import Dependency, Item, Outcome, Owner
 from contivpp_core.ledger import Ledger, LedgerWrite
 from contivpp_core.namespaces import Namespace
@@ -282,6 +282,14 @@ async def test_the_probe_leaves_nothing(refuses: int, sent: list[str], usable: b
     assert client.sent == sent
     assert support.usable is usable
     assert bool(support.reason) is not usable
+
+
+async def test_a_refusal_that_may_pass_decides_nothing() -> None:
+    client = TapMaker(-4)
+    with pytest.raises(NotReady, match="cannot be told now"):
+        await probe_tap(client)
+    client.refuses = 0
+    assert await probe_tap(client) == TapSupport(True)
 
 
 async def test_the_answer_of_the_probe_holds_for_one_vpp() -> None:

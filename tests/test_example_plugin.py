@@ -34,6 +34,14 @@ def installed(tmp_path: Path) -> Path:
     return target
 
 
+def test_the_tests_of_the_example_pass(installed: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    given = {"env": {**os.environ, "PYTHONPATH": str(installed)}, "cwd": tmp_path / "source"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
 def test_the_example_is_enabled_in_the_configuration_and_seen(installed: Path, tmp_path: Path) -> None:
     config = {
         "nodeName": "node1",

@@ -63,7 +63,7 @@ def test_every_setting_and_route_is_documented() -> None:
 def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {"__name__": "readme"}
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     for block in blocks:
         exec(block, names)
 

@@ -16,6 +16,7 @@ from contivpp_core.metrics import read
 from contivpp_core.own_metrics import own_metrics
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.testing.dataplane import FakeDataplane, FakePort, FakeVrf
+from contivpp_core.testing.faults import Fault
 
 
 async def up(world: FakeDataplane) -> Scheduler:
@@ -35,7 +36,15 @@ def test_retries_wait_longer_each_time_up_to_thirty_seconds_with_jitter_and_dela
         world = FakeDataplane()
         scheduler = await up(world)
         tries: list[float] = []
-        world.chooser = lambda verb, key: _noted(tries, key)
+        world.faults.plan(Fault.REFUSE, "create fake/port/bad", times=None)
+        strike = world.faults.strike
+
+        def noted(point: str) -> Any:
+            if point == "create fake/port/bad0":
+                tries.append(asyncio.get_running_loop().time())
+            return strike(point)
+
+        vars(world.faults)["strike"] = noted
         bad, good = [FakePort(name=f"bad{n}") for n in range(2)], FakePort(name="good")
         want(scheduler, *bad, FakeVrf(port="bad0", vrf=1), good)
         await scheduler.waiters.until_applied([good.key], 0.1)
@@ -69,11 +78,6 @@ def test_retries_wait_longer_each_time_up_to_thirty_seconds_with_jitter_and_dela
 
     run_simulated(main())
 
-
-def _noted(tries: list[float], key: str) -> str:
-    if key == "fake/port/bad0":
-        tries.append(asyncio.get_running_loop().time())
-    return "fail" if "bad" in key else ""
 
 
 def test_a_kind_that_cannot_be_read_back_is_asked_less_and_less_often() -> None:

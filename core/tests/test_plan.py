@@ -205,7 +205,7 @@ async def test_what_cannot_be_made_again_is_named_with_what_is_in_it(rig: Rig) -
 
 @scenario()
 async def test_what_failed_fails_in_the_plan_until_its_value_changes(rig: Rig) -> None:
-    rig.world.chooser = lambda verb, key: "fail" if key == "fake/vrf/p" else ""
+    rig.world.fail("fake/vrf/p", times=1000)
     await rig.replace(P)
     plan = await rig.plan()
     blocked = {each.key: each for each in plan.blocked}

@@ -12,7 +12,8 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.errors import ContivError, RequestError
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Outcome, Owner
 from contivpp_core.scheduler import ItemRefused, Scheduler
-from contivpp_core.testing.dataplane import FakeDataplane, FakeFilter, FakeLink, FakePort, FakeRoute, FakeVrf, Refused
+from contivpp_core.testing.dataplane import FakeDataplane, FakeFilter, FakeLink, FakePort, FakeRoute, FakeVrf
+from contivpp_core.testing.faults import Fault, InjectedFault
 
 ME, YOU = Owner("a", "me"), Owner("b", "you")
 
@@ -179,7 +180,7 @@ async def test_a_request_hears_of_its_failed_item() -> None:
 
 
 def _refuse_for_good(descriptor: AnyDescriptor) -> None:
-    vars(descriptor)["classify"] = lambda error: Outcome.CHANGE if isinstance(error, Refused) else Outcome.UNKNOWN
+    vars(descriptor)["classify"] = lambda error: Outcome.CHANGE if isinstance(error, InjectedFault) else Outcome.UNKNOWN
 
 
 @simulated
@@ -261,12 +262,12 @@ async def test_what_lived_in_an_object_comes_back_when_only_a_reading_told_that_
 async def test_answers_that_are_always_lost_are_asked_for_with_growing_pauses() -> None:
     world = FakeDataplane()
     scheduler = await up(world)
-    world.chooser = lambda verb, key: "drop" if verb == "create" else ""
+    world.faults.plan(Fault.LOSE, "create ", times=None)
     port = FakePort(name="p")
     want(scheduler, port)
     await asyncio.sleep(600)
     assert len([call for call in world.calls if call[0] == "create"]) < 50
-    world.chooser = lambda verb, key: ""
+    world.faults.calm()
     await asyncio.sleep(40)
     assert world.dump() == {port.key: port}
     await scheduler.stop()
@@ -343,15 +344,11 @@ async def test_a_failure_after_a_lost_answer_is_told() -> None:
     scheduler = await up(world)
     told: list[str] = []
     scheduler.on_failed = lambda node: told.append(node.error)
-    world.chooser = iter_faults("drop", "fail")
+    world.faults.plan(Fault.LOSE, "create ")
+    world.faults.plan(Fault.REFUSE, "create ")
     want(scheduler, FakePort(name="p"))
     await asyncio.sleep(10)
     assert told == ["create fake/port/p is refused by plan"]
-
-
-def iter_faults(*faults: str) -> Any:
-    left = list(faults)
-    return lambda verb, key: left.pop(0) if left else ""
 
 
 @simulated
@@ -419,7 +416,7 @@ async def test_a_failure_with_what_has_gone_does_not_delay_what_comes_instead() 
     world = FakeDataplane()
     scheduler = await up(world)
     port, vrf = FakePort(name="p"), FakeVrf(port="p", vrf=7)
-    world.chooser = lambda verb, key: "fail" if (verb, key) == ("create", vrf.key) else ""
+    world.fail(f"create {vrf.key}", times=1000)
     want(scheduler, port, vrf)
     await asyncio.sleep(100)  # by now the next try is far away
     assert state(scheduler, vrf.key)[0] == "failed"
@@ -427,7 +424,7 @@ async def test_a_failure_with_what_has_gone_does_not_delay_what_comes_instead() 
     scheduler.submit([port.key], {})
     await scheduler.settled()
     assert state(scheduler, vrf.key)[0] == "pending"
-    world.chooser = lambda verb, key: ""
+    world.faults.calm()
     want(scheduler, port)
     begin = loop.time()
     await scheduler.settled()
@@ -457,11 +454,11 @@ async def test_a_link_waits_until_what_it_requires_is_as_wanted_and_not_only_the
     wanted = FakeFilter(port="p", rules=2)
     scheduler = scheduler_of(world)
     want(scheduler, FakePort(name="p"), wanted, FakeLink(port="p", requires=(wanted.key,)))
-    world.chooser = lambda verb, key: "fail" if verb == "update" else ""
+    world.fail("update ", times=1000)
     await scheduler.domain_up("fake", "1")
     await scheduler.settled()
     assert "fake/link/p" not in world.dump()
-    world.chooser = lambda verb, key: ""
+    world.faults.calm()
     scheduler.relent(scheduler.graph.nodes[wanted.key])
     scheduler.touch_all()
     await scheduler.settled()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Any
 
 from hypothesis import given, note, settings
@@ -22,6 +21,7 @@ from contivpp_core.testing.dataplane import (
     FakeRoute,
     FakeVrf,
 )
+from contivpp_core.testing.faults import Fault
 
 PORTS = ("p", "q", "r")
 
@@ -122,10 +122,11 @@ class Run:
             case "sleep":
                 await asyncio.sleep(argument)
             case "faults":
-                chance = random.Random(argument)
-                self.world.chooser = lambda verb, key: chance.choice(("", "", "", "fail", "lose", "drop"))
+                self.world.faults.random.seed(argument)
+                for fault, chance in ((Fault.REFUSE, 1 / 6), (Fault.LOSE, 1 / 5), (Fault.LOSE_ANSWER, 1 / 4)):
+                    self.world.faults.plan(fault, "^(create|update|delete) ", times=None, chance=chance)
             case "calm":
-                self.world.chooser = lambda verb, key: ""
+                self.world.faults.calm()
             case "disconnect":
                 await self.disconnect(restart=argument)
             case "agent restart":
@@ -143,7 +144,7 @@ class Run:
 
     async def unplug(self, name: str) -> None:
         """A port vanishes behind the agent's back, which hears of it at once."""
-        self.world.chooser = lambda verb, key: ""
+        self.world.faults.calm()
         await asyncio.sleep(60)
         await self.scheduler.settled()
         index = self.world.index(name)
@@ -161,7 +162,7 @@ class Run:
         await self.connect()
 
     async def end(self) -> None:
-        self.world.chooser = lambda verb, key: ""
+        self.world.faults.calm()
         await self.scheduler.settled()
         await asyncio.sleep(120)  # every back-off has ended
         await self.scheduler.settled()

@@ -65,6 +65,7 @@ class Node:
         "error",
         "foreign",
         "former",
+        "half_done",
         "key",
         "needed_by",
         "needs",
@@ -91,6 +92,7 @@ class Node:
         self.conflicts: tuple[Owner, ...] = ()  # owners whose value is not the one in force
         self.actual: Actual | None = None
         self.unknown = False  # an answer was lost: read back before anything else
+        self.half_done = False  # an operation was refused, maybe after a part of it was done
         self.foreign = False  # somebody else's object has the key
         self.running = False
         self.released: frozenset[str] | None = None  # renderers that gave the item up; None: it never had an owner

@@ -150,7 +150,7 @@ class Resync:
     def absent(self, node: Node) -> int:
         """A dump lacks the object; return whether it was believed to be there."""
         believed = node.actual
-        node.unknown = node.foreign = False
+        node.unknown = node.foreign = node.half_done = False
         if believed is None:
             return 0
         vanished = {node.key, *self._graph.bound(node)}
@@ -195,10 +195,9 @@ class Resync:
                     found = await self.read(descriptor)
                     # Made by the lost operation over something that vanished since: nothing knows it but this dump.
                     await self._delete_dangling(descriptor, [each for each in found if self._unbelieved(each.key)])
-                except Unavailable:
-                    return  # the domain will be read as a whole when it is back
-                except Exception:
-                    log.exception("a kind could not be read back", extra={"kind": kind})
+                except Exception as error:
+                    if not isinstance(error, Unavailable):  # a domain that is lost will be read as a whole
+                        log.exception("a kind could not be read back", extra={"kind": kind})
                     await asyncio.sleep(self._scheduler.back_off(failures, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS))
                     failures += 1
                     continue

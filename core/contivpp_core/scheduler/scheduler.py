@@ -341,6 +341,9 @@ class Scheduler:
             self._pump.add(key, urgent=node.urgent)
 
     def _done(self, node: Node) -> None:
+        if node.half_done:
+            self._read_first(node)
+            return
         if node.desired is None:
             self._cancel_timer(node)
             if node.error:
@@ -371,7 +374,15 @@ class Scheduler:
     def _mark(self, node: Node, state: ItemState, reason: str) -> None:
         node.state, node.reason = state, reason
 
+    def _read_first(self, node: Node) -> None:
+        """Nobody knows how much was done of what was refused: what is there is read before anything builds on it."""
+        node.unknown = True
+        self._enqueue(node.key)
+
     def _begin(self, node: Node, decision: Create | Update | Remove) -> None:
+        if node.half_done and isinstance(decision, Update):
+            self._read_first(node)
+            return
         item, actual = node.desired, node.actual
         handles: dict[str, Any] = {}
         if item is not None and not isinstance(decision, Remove):
@@ -420,6 +431,7 @@ class Scheduler:
                     failure = error
             if failure is not None:
                 self.counters.failed[node.descriptor.kind] += 1
+                node.half_done |= not isinstance(operation.decision, Remove)
                 self._failed(node, failure)
         finally:
             self._ended(node, operation.handles, woken)
@@ -459,6 +471,7 @@ class Scheduler:
         for dependency in actual.dependencies:
             if dependency.bound and not any(self.graph.provider(key) for key in dependency.keys):
                 node.unknown = True  # what it was put into has vanished meanwhile
+        node.half_done = False
         return {*self.graph.put(node, actual), *self._guarded_by(node)}
 
     def _guarded_by(self, node: Node) -> Iterable[str]:
@@ -476,6 +489,7 @@ class Scheduler:
             if vanished.actual is not None:
                 woken |= {key, *vanished.actual.provides, *self._stood_on(vanished.actual), *self._guarded_by(vanished)}
                 self.graph.put(vanished, None)
+                vanished.half_done = False
         return woken
 
     # --- failures
@@ -560,7 +574,7 @@ class Scheduler:
         actual = Actual(node, item, handle, handles_of(self.graph, needs), needs)
         actual.shadowed = shadowed
         self.graph.put(node, actual)
-        node.unknown = node.foreign = False
+        node.unknown = node.foreign = node.half_done = False
 
     def requeue(self, keys: Iterable[str]) -> None:
         """Decide keys again, and who waits for them."""

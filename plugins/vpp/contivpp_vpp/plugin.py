@@ -229,10 +229,10 @@ class VppPlugin(Plugin):
                 await self._nics.connected(self.client.connection.incarnation)
                 await self._all_started.wait()  # settings are found only if it is known who wants them
                 await self._agent.scheduler.domain_up(DOMAIN, identity, reason)
-            except Unavailable:
-                log.info("the connection to VPP was lost while it was read")
-                return
             except Exception as error:  # whatever it is: without a reading nothing may be sent
+                if isinstance(error, Unavailable) and self._access.client is None:
+                    log.info("the connection to VPP was lost while it was read")
+                    return
                 log.exception("VPP could not be read; it is tried again")
                 self._agent.set_condition("vpp", False, f"VPP could not be read: {error}")
                 await asyncio.sleep(delay)

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from contivpp_contiv.plugin import ContivPlugin
 from contivpp_core.agent import Agent
+from contivpp_core.items import AnyDescriptor
 from contivpp_core.kvstore import KVStore
 from contivpp_core.ledger import Ledger, LedgerWrite
 from contivpp_datastore.plugin import DatastorePlugin
@@ -41,15 +42,27 @@ from contivpp_sandbox.rigs.memory.servers import EVERY_PORT
 from contivpp_sandbox.rigs.memory.stack import Host
 from contivpp_sandbox.rigs.memory.underlay import Switch
 from contivpp_vpp.plugin import VppPlugin
-from contivpp_vpp.transports import ProtocolFactory, in_memory
+from contivpp_vpp.transports import Connect, ProtocolFactory, in_memory
 from embeddedvpp.api import ApiSession, Vpp
 from embeddedvpp.dataplane import Dataplane
 
-__all__ = ["MemoryNode"]
+__all__ = ["Edges", "MemoryNode"]
 
 FIRST_PID = 1000
 HOST_NAMESPACE = ""
 _MANAGEMENT_MTU = 1500
+
+
+class Edges:
+    """Where tests put something between an agent and its dataplanes; by default nothing."""
+
+    def way(self, node: str, connect: Connect) -> Connect:
+        """Return the way from a node's agent to its VPP."""
+        return connect
+
+    def descriptor(self, node: str, descriptor: AnyDescriptor) -> AnyDescriptor:
+        """Return what a node's agent uses in place of a descriptor."""
+        return descriptor
 
 
 class StoredLedger(Ledger):
@@ -112,6 +125,7 @@ class MemoryNode:
         notes: Notes,
         underlay: Switch,
         store: KVStore,
+        edges: Edges,
     ) -> None:
         self.name = name
         self.kernel = MemoryKernel()
@@ -123,6 +137,7 @@ class MemoryNode:
         self._notes = notes
         self._underlay = underlay
         self._store = store
+        self._edges = edges
         self._gate, self._store_gate = KernelGate(self.kernel), StoreGate(store)
         self._ledger = StoredLedger()
         self._devices: MemoryDevices | None = None
@@ -233,7 +248,7 @@ class MemoryNode:
         former, self._ledger = self._ledger, StoredLedger()
         await self._ledger.commit(*former.stored.values())
         plugins = [
-            VppPlugin(self._connect),
+            VppPlugin(self._edges.way(self.name, self._connect)),
             LinuxPlugin(self._gate),
             IpamPlugin(),
             DatastorePlugin(self._store_gate),
@@ -241,6 +256,8 @@ class MemoryNode:
             SandboxPlugin(),
         ]
         self.agent = Agent(self._config, plugins, ledger=self._ledger, serve=False)
+        descriptors = self.agent.scheduler.descriptors
+        descriptors.update({kind: self._edges.descriptor(self.name, each) for kind, each in descriptors.items()})
         await self.agent.start()
 
     async def stop_agent(self, *, kill: bool) -> None:

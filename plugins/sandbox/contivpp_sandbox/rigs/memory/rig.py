@@ -24,7 +24,7 @@ from contivpp_sandbox.rigs.layout import node_object
 from contivpp_sandbox.rigs.memory.addresses import Addresses
 from contivpp_sandbox.rigs.memory.apiserver import ApiServer, reference_of
 from contivpp_sandbox.rigs.memory.kubelet import Kubelets
-from contivpp_sandbox.rigs.memory.node import MemoryNode
+from contivpp_sandbox.rigs.memory.node import Edges, MemoryNode
 from contivpp_sandbox.rigs.memory.notes import Notes
 from contivpp_sandbox.rigs.memory.outside import OutsideHosts
 from contivpp_sandbox.rigs.memory.pods import Sandbox, declared, served_ports, with_status
@@ -43,12 +43,14 @@ class MemoryRig:
     """Nodes in this process. Run it on a `SimulatedLoop`: it waits a lot, and time costs nothing there.
 
     `underlay` is the switch between the nodes, whose stations have the nodes' names: a test may cut it into parts.
+    `edges` puts faults between agents and dataplanes.
     """
 
     name = "memory"
 
-    def __init__(self) -> None:
+    def __init__(self, edges: Edges | None = None) -> None:
         self.notes = Notes()
+        self._edges = edges or Edges()
         self.nodes: dict[str, MemoryNode] = {}
         self.api = ApiServer()
         self.kubelets = Kubelets(self.nodes, self.notes)
@@ -106,6 +108,7 @@ class MemoryRig:
                 notes=self.notes,
                 underlay=self.underlay,
                 store=self.api.store,
+                edges=self._edges,
             )
         await self.api.put(node_object(name, self._position(name), found) for name, found in nodes.items())
         await asyncio.gather(*(self.nodes[name].start() for name in nodes))

@@ -129,6 +129,7 @@ async def test_a_new_agent_on_a_new_vpp_connects_the_pods_again(dataplane: str) 
 async def test_what_a_killed_agent_had_asked_of_a_slow_vpp_is_not_left_behind(dataplane: str) -> None:
     async with node(dataplane) as rig:
         await rig.start_agent()
+        await rig.settled()
         before = await rig.footprint()
         assert rig.vpp.process is not None
         paths = [rig.namespaces.make(f"pod{number}") for number in range(6)]

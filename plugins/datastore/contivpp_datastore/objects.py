@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from contivpp_core import kubernetes
 from contivpp_core.cluster import IDS, NODES, OBJECTS, MalformedValue, claimant, decode_node
-from contivpp_core.kubernetes import KINDS, POD, MalformedObject
+from contivpp_core.kubernetes import KINDS, MalformedObject
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NodeClaim
 from contivpp_core.records import AnyTable, Record
 
@@ -49,10 +49,11 @@ def place(key: str) -> Place | None:
     if kind not in KINDS:
         return None
     table = KINDS[kind]
-    if len(rest) != 2 or not all(rest) or (rest[0] == "_") is (table is POD):
-        form = "NAMESPACE/NAME" if table is POD else "_/NAME"
+    namespaced = table.namespace is not None
+    if len(rest) != 2 or not all(rest) or (rest[0] == "_") is namespaced:
+        form = "NAMESPACE/NAME" if namespaced else "_/NAME"
         raise MalformedValue(f"{key}: the key of a {kind} is {OBJECTS}{kind}/{form}")
-    return Place(table, "/".join(rest) if table is POD else rest[1])
+    return Place(table, "/".join(rest) if namespaced else rest[1])
 
 
 def record(key: str, value: bytes, where: Place) -> Record:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import HasStore, claim_value, encode_node, id_key, node_key, object_key
-from contivpp_core.kubernetes import NAMESPACE, NODE, NODE_SETTINGS, POD
+from contivpp_core.kubernetes import ENDPOINT_SLICE, NAMESPACE, NODE, NODE_SETTINGS, POD, SERVICE
 from contivpp_core.kvstore import WatchBatch, WatchEvent
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
@@ -90,6 +90,8 @@ async def test_objects_and_nodes_are_in_their_tables() -> None:
     await store.put(object_key("Namespace", "", "default"), named("default"))
     await store.put(object_key("Node", "", "node1"), named("node1"))
     await store.put(object_key("NodeConfig", "", "node1"), named("node1"))
+    service = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.7"}}
+    await store.put(object_key("Service", "default", "web"), json.dumps(service).encode())
     await store.put(object_key("Secret", "default", "x"), b"of a kind that nobody reads")
     async with mirrored(store) as (agent, plugin):
         assert isinstance(plugin, HasStore)
@@ -102,6 +104,8 @@ async def test_objects_and_nodes_are_in_their_tables() -> None:
             NAMESPACE.name: ["default"],
             NODE.name: ["node1"],
             NODE_SETTINGS.name: ["node1"],
+            SERVICE.name: ["default/web"],
+            ENDPOINT_SLICE.name: [],
             CLUSTER_NODE.name: ["node2"],
             NODE_CLAIM.name: ["2"],
         }

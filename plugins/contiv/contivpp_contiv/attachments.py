@@ -41,6 +41,7 @@ from contivpp_core.state import Delete, Put, Ready, Write
 from contivpp_linux.batcher import reference
 from contivpp_linux.kernel.errors import KernelError, NamespaceGone, NamespaceHidden, NotANamespace
 from contivpp_linux.kernel.protocol import Kernel
+from contivpp_linux.kernel.values import NetworkNamespace
 
 __all__ = ["Attachments", "at_start"]
 
@@ -63,6 +64,7 @@ class Attachments:
         self._burials: dict[str, tuple[LocalPod, asyncio.Task[None]]] = {}
         self._choices = Choices(agent, config)
         self._background: set[asyncio.Task[Any]] = set()
+        self._own: NetworkNamespace | None = None  # the namespace in which the agent runs, once somebody asked
         self._hidden: list[LocalPod] = []  # of the ledger, whose namespaces could not be looked for yet
 
     # --- life
@@ -241,7 +243,8 @@ class Attachments:
     async def _identify(self, request: CniRequest) -> Namespace:
         """Return which namespace is at the request's path now."""
         try:
-            found, own = await asyncio.gather(self._kernel.identify(request.netns), self._kernel.identify(""))
+            found = await self._kernel.identify(request.netns)
+            own = self._own = self._own or await self._kernel.identify("")
         except KernelError as error:
             cure = "the sandbox may be gone; otherwise let the agent see the runtime's folder of namespaces"
             raise RequestError(f"CNI_NETNS: {error}", code=ErrorCode.INVALID_ENVIRONMENT, details=cure) from error

@@ -50,6 +50,13 @@ class ForeignObject(ContivError):
     """Somebody else's object has the place of the wanted one; it is left alone."""
 
 
+_LOST = (ConnectionLost, NotConnected, OSError)
+
+
+def _unavailable(error: Exception) -> VppUnavailable:
+    return VppUnavailable(f"the connection to VPP was lost: {error}")
+
+
 class VppAccess:
     """The client of the moment (`client`), or none."""
 
@@ -69,8 +76,8 @@ class VppAccess:
             raise VppUnavailable("VPP is not connected")
         try:
             return await ask(self.client)
-        except (ConnectionLost, NotConnected, OSError) as error:
-            raise VppUnavailable(f"the connection to VPP was lost: {error}") from error
+        except _LOST as error:
+            raise _unavailable(error) from error
 
     def submit(self, message: Request[R], answered: Callable[[R | None, Exception | None], None]) -> bool:
         """Send a request whose answer is a callback; False: that is not possible now, `request` waits until it is."""
@@ -79,9 +86,7 @@ class VppAccess:
             return False
 
         def told(reply: R | None, error: Exception | None) -> None:
-            if isinstance(error, ConnectionLost | NotConnected | OSError):
-                error = VppUnavailable(f"the connection to VPP was lost: {error}")
-            answered(reply, error)
+            answered(reply, _unavailable(error) if isinstance(error, _LOST) else error)
 
         client.submit(message, told)
         return True

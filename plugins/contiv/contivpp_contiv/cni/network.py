@@ -19,7 +19,7 @@ from contivpp_contiv.records import Dns, PodRoute
 from contivpp_core.errors import RequestError
 from contivpp_linux.kernel.operations import sysctl_path
 
-__all__ = ["PodOptions", "parse_options"]
+__all__ = ["PodOptions", "parse_options", "path_and_reason"]
 
 SMALLEST_MTU = 576  # RFC 791: what every host must accept
 INTERFACE_TOKEN = "IFNAME"  # the tuning plugin's word for the container's interface
@@ -113,11 +113,17 @@ def parse_options(config: Mapping[str, Any], arguments: Mapping[str, str], inter
     )
 
 
+def path_and_reason(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Return where in a value something is wrong (`.routes[1].dst`, or ""), and what, as msgspec says it."""
+    reason, _, path = str(error).partition(" - at ")
+    return path.strip("`").removeprefix("$"), reason
+
+
 def _told(error: msgspec.ValidationError) -> RequestError:
     """Return msgspec's error with the path first: `mtu: expected int, got str`."""
-    reason, _, path = str(error).partition(" - at ")
-    path = path.strip("`").removeprefix("$").removeprefix(".")
-    return _refused(path or "the network configuration", reason[:1].lower() + reason[1:].replace("`", ""))
+    path, reason = path_and_reason(error)
+    name = path.removeprefix(".") or "the network configuration"
+    return _refused(name, reason[:1].lower() + reason[1:].replace("`", ""))
 
 
 def _refused(path: str, reason: str, *, code: int = ErrorCode.INVALID_CONFIG) -> RequestError:

@@ -15,6 +15,7 @@ import msgspec
 
 from contivpp_contiv import names
 from contivpp_contiv.cni.codes import ErrorCode
+from contivpp_contiv.cni.network import path_and_reason
 from contivpp_contiv.cni.request import CniRequest
 from contivpp_contiv.records import DEFAULT_ROUTE, Dns, LocalPod, PodRoute
 from contivpp_core.errors import RequestError
@@ -79,11 +80,10 @@ def previous_result(request: CniRequest) -> PreviousResult | None:
     if raw is None:
         return None
     try:
-        _check(msgspec.convert(raw, _Result))
+        result = msgspec.convert(raw, _Result)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at ")
-        where = path.strip("`").removeprefix("$")
-        raise RequestError(f"prevResult{where}: {reason}", code=ErrorCode.INVALID_CONFIG) from None
+        raise _malformed(*path_and_reason(error)) from None
+    _check(result)
     return PreviousResult(
         interfaces=tuple(raw.get("interfaces") or ()),
         ips=tuple(raw.get("ips") or ()),
@@ -92,17 +92,21 @@ def previous_result(request: CniRequest) -> PreviousResult | None:
     )
 
 
+def _malformed(path: str, reason: str) -> RequestError:
+    return RequestError(f"prevResult{path}: {reason}", code=ErrorCode.INVALID_CONFIG)
+
+
 def _check(result: _Result) -> None:
-    """Refuse values that would mean something else beside ours; raises msgspec.ValidationError like types do."""
+    """Refuse values that would mean something else beside ours."""
     count = len(result.interfaces or ())
     for position, each in enumerate(result.ips or ()):
         if each.interface is not None and not 0 <= each.interface < count:
-            raise msgspec.ValidationError(f"there is no interface {each.interface} - at `$.ips[{position}].interface`")
+            raise _malformed(f".ips[{position}].interface", f"there is no interface {each.interface}")
         if not _is_cidr(each.address):
-            raise msgspec.ValidationError(f"{each.address[:80]!a} is no address - at `$.ips[{position}].address`")
+            raise _malformed(f".ips[{position}].address", f"{each.address[:80]!a} is no address")
     for position, route in enumerate(result.routes or ()):
         if not _is_cidr(route.dst):
-            raise msgspec.ValidationError(f"{route.dst[:80]!a} is no network - at `$.routes[{position}].dst`")
+            raise _malformed(f".routes[{position}].dst", f"{route.dst[:80]!a} is no network")
 
 
 def _is_cidr(text: str) -> bool:

@@ -28,6 +28,17 @@ def test_three_hours_cost_nothing_and_move_both_clocks() -> None:
     assert now == date == pytest.approx(SIMULATION_START.timestamp() + 3 * 3600)
 
 
+def test_time_stands_still_while_a_thread_works() -> None:
+    async def main() -> tuple[str, float]:
+        async with asyncio.timeout(1):
+            said = await asyncio.to_thread(lambda: (time.sleep(0.01), "done")[1])
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.to_thread(lambda: 1 // 0)
+        return said, Clock().time()
+
+    assert run_simulated(main()) == ("done", 0)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20))
 def test_timers_fire_in_order_and_never_early(delays: list[float]) -> None:

@@ -79,6 +79,24 @@ def test_retries_wait_longer_each_time_up_to_thirty_seconds_with_jitter_and_dela
     run_simulated(main())
 
 
+def test_during_a_retry_an_item_is_still_told_as_failed_with_its_reason() -> None:
+    async def main() -> None:
+        world = FakeDataplane()
+        world.delay = 0.05
+        scheduler = await up(world)
+        world.faults.plan(Fault.REFUSE, "create fake/port/p", times=2)
+        want(scheduler, FakePort(name="p"))
+        seen: set[tuple[str, str]] = set()
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            (status,) = scheduler.items()
+            seen.add((status.state, status.reason))
+        assert sorted(state for state, _ in seen) == ["applied", "failed", "in progress"]
+        assert any("refused by plan" in reason for state, reason in seen if state == "failed")
+        await scheduler.stop()
+
+    run_simulated(main())
+
 
 def test_a_kind_that_cannot_be_read_back_is_asked_less_and_less_often() -> None:
     async def main() -> None:

@@ -12,12 +12,10 @@ import os
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from contivpp_core import loading
-from contivpp_core.clock import SimulatedLoop
 from contivpp_core.config import CORE_FIELDS, Source
 from contivpp_core.engine import Engine
 from contivpp_core.errors import ConfigError, NotReady, PluginError
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Planner"]
 
-T = TypeVar("T")
 
 QUIET_SECONDS = 1.0
 """How long to wait for operations that are under way."""
@@ -55,13 +52,13 @@ class Planner:
     async def plan(self, body: bytes) -> Plan:
         """Return the plan that a request's body asks for. Raises ConfigError with every fault of what is given."""
         async with self._one:
-            request = await _aside(parse, body)
+            request = await asyncio.to_thread(parse, body)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUIET_SECONDS):
                     await self._agent.scheduler.settled()
             snapshot = await self._read() if request.live else self._take({})
             plugins = [_copied(entry) for entry in self._agent.hooks.plugins]
-            return await _aside(_Rehearsed(self._agent, plugins, request, snapshot).plan)
+            return await asyncio.to_thread(_Rehearsed(self._agent, plugins, request, snapshot).plan)
 
     def _take(self, dumps: Dumps) -> Snapshot:
         return take(self._agent.state, self._agent.scheduler, dumps)
@@ -169,14 +166,6 @@ class _Rehearsed:
             if name in chosen:
                 data[name] = chosen[name]
         return Source(source.name, data)
-
-
-async def _aside(work: Callable[..., T], *arguments: object) -> T:
-    """Return what a function returns, called in a thread; simulated time stands still meanwhile."""
-    if not isinstance(asyncio.get_running_loop(), SimulatedLoop):
-        return await asyncio.to_thread(work, *arguments)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def _copied(entry: LoadedPlugin) -> LoadedPlugin:

@@ -392,7 +392,8 @@ class Scheduler:
         self._operations += 1
         node.touched = self._operations
         self._checks.touched(node.key)
-        self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
+        if not (node.attempts and node.state is ItemState.FAILED):  # who looks during a retry is told why it is one
+            self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
         operation = Operation(node, decision, item, actual, handles)
         if not (isinstance(decision, Create) and self._posted.create(operation, partial(self._conclude, operation))):
             self._tasks[node.key] = asyncio.get_running_loop().create_task(self._operate(operation))

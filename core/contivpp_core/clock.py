@@ -16,13 +16,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from contivpp_core.errors import ContivError
 
 __all__ = ["SIMULATION_START", "SLICE_SECONDS", "Clock", "Deadlock", "SimulatedLoop", "gently", "run_simulated"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 SLICE_SECONDS = 0.005
 """So long work may keep the event loop before it gives way to others."""
@@ -121,7 +122,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return self._jumping.elapsed
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[..., T], *args: Any
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Have a thread carry out `func`, and wait for it: time that went on meanwhile would be another in each run."""
         done: asyncio.Future[T] = self.create_future()

@@ -63,9 +63,9 @@ class _Route:
         self.statistics = MessageStatistics()
 
 
-def _count(statistics: MessageStatistics, latency: float, error: Exception | None) -> None:
-    statistics.count += 1
-    statistics.total_latency += latency
+def _count(statistics: MessageStatistics, latency: float, error: Exception | None, number: int = 1) -> None:
+    statistics.count += number
+    statistics.total_latency += latency * number
     statistics.max_latency = max(statistics.max_latency, latency)
     if error is not None:
         statistics.errors += 1
@@ -144,19 +144,22 @@ class Dialogue:
         route: _Route | None = None
         kind: type[base.Message] | None = None
         pending, outgoing, client, now = self._pending, self.outgoing, self.client_index, self.clock()
-        taken = 0
+        taken, dumps = 0, self._dumps
         for request in islice(requests, most):
             taken += 1
             try:
                 if type(request) is not kind or route is None:
                     kind = type(request)
                     route = self._routes.get(kind) or self._route(kind)
-                context = self._next_context()
+                context = self._context + 1
+                if context in pending or context in dumps or context > _LAST_CONTEXT:
+                    context = self._next_context()
                 body = route.encode(request, route.number, client, context)
             except (InvalidMessage, MissingMessages) as error:
                 kind = None
                 call(batch.refused, request, error)
                 continue
+            self._context = context
             size = len(body)
             outgoing += (header(size), body)
             pending[context] = (route, None, now, size, batch, request)
@@ -233,17 +236,40 @@ class Dialogue:
     def receive(self, data: bytes) -> None:
         """Handle bytes from VPP. Raises ProtocolError; the connection is then of no more use."""
         pending, now = self._pending, self.clock()  # one look at the clock is right for all that came together
+        alike, last = 0, None  # successes of one batch are counted together
+        unpack, least = _NUMBER_CONTEXT.unpack_from, _NUMBER_CONTEXT.size
         try:
             for body in self._reader.feed(data):
-                if len(body) >= _NUMBER_CONTEXT.size:
-                    number, context = _NUMBER_CONTEXT.unpack_from(body)
+                if len(body) >= least:
+                    number, context = unpack(body)
                     request = pending.get(context)
                     if request is not None and request[0].answer_number == number:
-                        self._answer(request, context, body, now)
+                        route, _, started, size, batch, _ = request
+                        if batch is None or len(body) < route.least or route.retval(body)[0] < 0:
+                            self._answer(request, context, body, now)
+                            continue
+                        if last is None or route is not last[0] or started != last[2]:
+                            self._succeeded(last, alike, now)
+                            alike, last = 0, request
+                        del pending[context]
+                        self.bytes_in_flight -= size
+                        alike += 1
+                        batch.left -= 1
+                        if not batch.left:
+                            batch.told(None, None)
                         continue
                 self._frame(body)
         except MalformedMessage as error:
             raise ProtocolError(f"VPP {self.version}: {error}") from error
+        finally:
+            self._succeeded(last, alike, now)
+
+    def _succeeded(self, last: _Pending | None, number: int, now: float) -> None:
+        """So many requests of a batch have got the answer that they should; `last` is one of them."""
+        if last is not None:
+            route, _, started, *_ = last
+            self.progress += number
+            _count(route.statistics, now - started, None, number)
 
     def _frame(self, body: bytes) -> None:
         if self._hello is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from contivpp_core.items import Dependency, Found, Item, Known, Outcome
@@ -189,18 +190,7 @@ def addition(item: Nat44Mapping) -> Nat44AddDelLbStaticMapping:
         protocol=_NUMBERS[item.protocol],
         affinity=item.affinity_seconds,
         tag=item.tag,
-        locals=(
-            *[
-                Nat44LbAddrPort(
-                    addr=ipv4_bytes(backend.address),
-                    port=backend.port,
-                    probability=backend.probability,
-                    vrf_id=backend.vrf,
-                )
-                for backend in item.backends
-            ],
-            _NEVER_CHOSEN,
-        ),
+        locals=(*map(_local, item.backends), _NEVER_CHOSEN),
     )
 
 
@@ -224,6 +214,7 @@ def _flags(item: Nat44Mapping) -> NatConfigFlags:
     return _FLAGS[item.twice_nat, item.self_twice_nat]
 
 
+@lru_cache(8192)  # a pod is the backend of several services, and of several mappings of each
 def _local(backend: NatBackend) -> Nat44LbAddrPort:
     return Nat44LbAddrPort(
         addr=ipv4_bytes(backend.address),

@@ -192,15 +192,26 @@ async def test_what_waits_says_for_what_and_is_no_change(rig: Rig) -> None:
     assert (plan.blocked, {c.key for c in plan.changes} >= {"fake/port/nobody", "fake/route/1"}) == ((), True)
 
 
-@scenario(manifest("p", routes="1", down="yes"))
+@scenario(manifest("p", down="yes"))
 async def test_what_cannot_be_made_again_is_named_with_what_is_in_it(rig: Rig) -> None:
+    rig.world.routes[7] = 0  # ours; the renderer that fails may want it
+    other = (manifest("p", model="b", down="yes"), manifest("q", routes="x"))
+    plan = await rig.plan(*other, replace=True, live=True)
+    assert {(each.needs, each.key, each.reason) for each in plan.blocked} == {
+        ("update", "fake/port/p", "waits for fake/route/7 to be taken down"),
+        ("recreate", "fake/vrf/p", "goes down with fake/port/p"),
+        ("delete", "fake/route/7", "renderer routes failed: it may want this item"),
+    }
+
+
+@scenario(manifest("p", routes="1", down="yes"))
+async def test_what_waits_for_nobody_gives_way_to_what_must_be_made_again(rig: Rig) -> None:
     other = (manifest("p", model="b", down="yes"), manifest("q", routes="1", over="nobody"))
     plan = await rig.plan(*other, replace=True)
-    assert {(each.needs, each.key, each.reason) for each in plan.blocked} == {
-        ("update", "fake/port/p", "waits for fake/route/1 to be taken down"),
-        ("recreate", "fake/vrf/p", "goes down with fake/port/p"),
-        ("update", "fake/route/1", "waits for fake/if/nobody"),
-    }
+    assert [(each.needs, each.key, each.reason) for each in plan.blocked] == [
+        ("create", "fake/route/1", "waits for fake/if/nobody")
+    ]
+    assert {(c.action, c.key) for c in plan.changes} >= {("recreate", "fake/port/p"), ("delete", "fake/route/1")}
 
 
 @scenario()

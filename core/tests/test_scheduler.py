@@ -412,6 +412,64 @@ async def test_routes_that_change_places_between_two_ports_made_again_do_not_wai
 
 
 @simulated
+async def test_who_waits_for_what_never_comes_leaves_what_has_to_be_made_again() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    vrf = FakeVrf(port="p", vrf=1)
+    link = FakeLink(port="p", requires=(vrf.key,))
+    want(scheduler, FakePort(name="p"), vrf, link, FakeRoute(prefix=1, port="p"))
+    await scheduler.settled()
+    want(scheduler, FakePort(name="p", model="b"), FakeRoute(prefix=1, port="nobody"))
+    await scheduler.settled()
+    assert set(world.dump()) == {"fake/port/p", vrf.key, link.key}
+    assert state(scheduler, "fake/route/1") == ("pending", "waits for fake/if/nobody")
+
+
+@simulated
+async def test_who_waits_for_what_is_on_its_way_stays_until_it_fails() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    p, q, moved = FakePort(name="p", model="b"), FakePort(name="q"), FakeRoute(prefix=1, port="q")
+    for failing in (False, True):
+        want(scheduler, FakePort(name="p"), FakeRoute(prefix=1, port="p"))
+        scheduler.submit([q.key], {})
+        await scheduler.settled()
+        world.calls.clear()
+        if failing:
+            world.fail(f"create {q.key}", times=3)
+        want(scheduler, p, q, moved)
+        await scheduler.settled()
+        if failing:
+            assert set(world.dump()) == {p.key}
+            await asyncio.sleep(100)
+        assert {(s.key, s.state) for s in scheduler.items()} == {(i.key, "applied") for i in (p, q, moved)}
+        assert (("delete", moved.key) in world.calls) is failing
+        assert (("update", moved.key) in world.calls) is not failing
+
+
+@simulated
+async def test_a_link_stays_up_while_what_it_requires_moves_away_from_what_leaves() -> None:
+    world = FakeDataplane()
+    scheduler = await up(world)
+    p, q = FakePort(name="p"), FakePort(name="q")
+    want(scheduler, p, q, FakeLink(port="p"), FakeRoute(prefix=1, port="q"))
+    await scheduler.settled()
+    await scheduler.stop()
+    world.calls.clear()
+    complete = [False]
+    scheduler = Scheduler(complete=lambda renderer: complete[0], seed=1)  # an agent starts: q is gone meanwhile
+    for descriptor in world.descriptors():
+        scheduler.register(descriptor)
+        scheduler.producers[descriptor.kind].add("test")
+    await scheduler.domain_up("fake", "1")
+    want(scheduler, p, FakeLink(port="p", requires=("fake/route/1",)), FakeRoute(prefix=1, port="p"))
+    complete[0] = True
+    scheduler.touch_all()
+    await scheduler.settled()
+    assert [call for call in world.calls if call[0] != "dump"] == [("update", "fake/route/1"), ("delete", "fake/port/q")]
+
+
+@simulated
 async def test_a_failure_with_what_has_gone_does_not_delay_what_comes_instead() -> None:
     world = FakeDataplane()
     scheduler = await up(world)

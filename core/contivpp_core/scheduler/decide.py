@@ -13,8 +13,8 @@ results; when it ends, the key is decided anew. Building waits for what the want
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contivpp_core.items import Dependency, Item
@@ -167,10 +167,14 @@ class Decider:
 
     def _change(self, node: Node) -> Decision:
         if missing := self._missing(node):
-            # Two objects that are made again, whose dependants change places, would wait for each other for ever.
-            if self._pulled_down(node, self.graph.standing_on(node)) and any(map(self._leaves, missing)):
+            wait = self._pending(missing)
+            if not self._pulled_down(node, self.graph.standing_on(node)):
+                return wait
+            # It would keep what it stands on from being taken down: only for something that is on its way.
+            seen: set[str] = set()
+            if not self._all_come(missing, seen):
                 return self._remove(node)
-            return self._pending(missing)
+            return replace(wait, wakes=(*wait.wakes, *sorted(seen)))
         blockers = [
             dependant.key
             for dependant, dependency in self.graph.dependants(node)
@@ -182,9 +186,28 @@ class Decider:
             return Wait(ItemState.PENDING, reason, tuple(blockers), tuple(blockers))
         return Update()
 
-    def _leaves(self, dependency: Dependency) -> bool:
-        providers = (self.graph.provider(key) for key in dependency.keys)
-        return any(provider is not None and self.leaving(provider) for provider in providers)
+    def _all_come(self, missing: Iterable[Dependency], seen: set[str]) -> bool:
+        coming = [self._coming(need, seen) for need in missing]  # all, as each of those seen may fail later
+        return all(coming)
+
+    def _coming(self, dependency: Dependency, seen: set[str]) -> bool:
+        """Tell whether a dependency will be satisfied without a change from outside; `seen` gets who was looked at."""
+        if dependency.fact is not None:
+            return self._fact(*dependency.fact)
+        makers = [maker for key in dependency.keys for maker in self.graph.makers(key)]
+        coming = [self._on_its_way(maker, seen) for maker in makers]
+        return self._satisfied(dependency) or any(coming)
+
+    def _on_its_way(self, node: Node, seen: set[str]) -> bool:
+        if node.key in seen or node.desired is None:
+            return False
+        seen.add(node.key)
+        if node.attempts or node.refused or node.foreign or self._down(node.descriptor.domain):
+            return False
+        # Two that are made again, whose dependants change places, would wait for each other for ever.
+        if node.actual is not None and (self.leaving(node) or self._hold(node)):
+            return False
+        return self._all_come(node.dependencies(node.desired), seen)
 
     # --- taking down
 
@@ -194,6 +217,7 @@ class Decider:
             return False
         known = self.graph.leaving.get(node.key)
         if known is None:
+            self.graph.leaving[node.key] = True  # should it depend on itself
             known = self.graph.leaving[node.key] = self._leaving(node)
         return known
 
@@ -204,13 +228,15 @@ class Decider:
         if self._stale(node):
             return True
         standing = self.graph.standing_on(node)
-        if self._pulled_down(node, standing) or self._doomed_bound(standing):
+        down = self._pulled_down(node, standing)
+        if (down is not None and self._stays_on(node, down)) or self._doomed_bound(standing):
             return True
-        return (
-            not _equal(node, node.desired, node.actual.item)
-            and node.descriptor.recreates(node.actual.item, node.desired)
-            and not self._hold(node)
-        )
+        if _equal(node, node.desired, node.actual.item) or self._hold(node):
+            return False
+        if node.descriptor.recreates(node.actual.item, node.desired):
+            return True
+        # It moves to what is there or comes, and stays itself; else it goes, as it is in the way.
+        return down is not None and not self._all_come(self._missing(node), set())
 
     def _stale(self, node: Node) -> bool:
         """Tell whether the object was made with a handle that is no longer in force: something vanished under it."""

@@ -138,6 +138,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self._kinds: dict[str, dict[str, Node]] = defaultdict(dict)
         self._providers: dict[str, str] = {}  # key that is provided -> node key
+        self._makers: dict[str, set[str]] = defaultdict(set)  # key -> keys of other nodes that are wanted to provide it
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
         self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
         self.dangling: set[str] = set()  # keys of nodes whose object outlived what it was made with
@@ -166,6 +167,24 @@ class Graph:
         """Return the node whose object provides the key, if it is there."""
         node = self._providers.get(key)
         return self.nodes[node] if node is not None else None
+
+    def choose(self, node: Node, owners: Mapping[Owner, Item]) -> None:
+        """Take over the owners of a node's item."""
+        for key in self._promised(node):
+            _discard(self._makers, key, node.key)
+        try:
+            node.choose(owners)
+        finally:
+            for key in self._promised(node):
+                self._makers[key].add(node.key)
+
+    def _promised(self, node: Node) -> Iterable[str]:
+        return () if node.desired is None else node.descriptor.provides(node.desired)
+
+    def makers(self, key: str) -> list[Node]:
+        """Return the nodes whose wanted objects are, or will be, what provides a key."""
+        names = {key} & self.nodes.keys() | self._makers.get(key, set())
+        return [self.nodes[name] for name in sorted(names)]
 
     def put(self, node: Node, actual: Actual | None) -> list[str]:
         """Replace what is there at a node; return the keys that came into being or changed."""

@@ -136,7 +136,7 @@ class Scheduler:
         self.relent(node)
         node.urgent = urgent
         try:
-            node.choose(dict(wanted))
+            self.graph.choose(node, dict(wanted))
         except Exception as error:  # a merge is foreign code; what is there stays as it is
             log.exception("the owners' values cannot be merged", extra={"key": key})
             self._refuse(node, f"{type(error).__name__}: {error}")
@@ -502,6 +502,7 @@ class Scheduler:
         self._mark(node, ItemState.FAILED, error)
         if first:
             self.on_failed(node)
+        self._awaken((node.key,))
         self.waiters.failed(node, final=True)
 
     def _failed(self, node: Node, error: Exception) -> None:

@@ -112,8 +112,10 @@ def test_up_that_was_killed_half_way(any_box: Sandboxes) -> None:
 def test_up_that_is_broken_off_takes_itself_down(any_box: Sandboxes, number: int) -> None:
     process = any_box.start("up")
     until((any_box.folder() / "n1" / "vpp-api.sock").exists, "VPP is started")
+    process.send_signal(signal.SIGSTOP)  # to look takes long enough for it to be done
     inside = any_box.inside()
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     process.communicate(timeout=20)
     assert process.returncode == 130
     assert any_box.leftovers(inside) == []

@@ -466,7 +466,8 @@ async def test_a_link_stays_up_while_what_it_requires_moves_away_from_what_leave
     complete[0] = True
     scheduler.touch_all()
     await scheduler.settled()
-    assert [call for call in world.calls if call[0] != "dump"] == [("update", "fake/route/1"), ("delete", "fake/port/q")]
+    done = [call for call in world.calls if call[0] != "dump"]
+    assert done == [("update", "fake/route/1"), ("delete", "fake/port/q")]
 
 
 @simulated

@@ -251,6 +251,7 @@ async def test_drift_shows_only_when_the_dataplane_is_read_and_is_not_repaired(r
     assert changes["fake/route/1"] == ("create", True)
     assert changes["fake/route/7"] == ("delete", True)
     assert changes["fake/vrf/p"] == ("update", True)
+    assert changes["fake/address/p/1"] == ("recreate", False)  # it stands on the VRF, which cannot change under it
     assert plan.live
     assert any(line.startswith("    + create fake/route/1: port p (drift)") for line in told(plan))
     assert rig.everything() == before

@@ -49,6 +49,7 @@ steps = st.lists(
         st.tuples(st.just("agent restart"), st.none()),
         st.tuples(st.just("vandalise"), st.sampled_from(PORTS)),
         st.tuples(st.just("unplug"), st.sampled_from(PORTS)),
+        st.tuples(st.just("drift"), st.sampled_from(PORTS)),
     ),
     max_size=14,
 )
@@ -157,6 +158,10 @@ class Run:
                 self.scheduler = self.agent()
                 self.scheduler.submit(set(self.owners), self.owners)
                 await self.connect()
+            case "drift":
+                index = self.world.index(argument)
+                if index is not None and (index, "vrf") in self.world.facets:
+                    self.world.facets[index, "vrf"] = 3
             case "unplug":
                 await self.unplug(argument)
             case "vandalise":

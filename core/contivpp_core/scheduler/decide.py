@@ -171,14 +171,14 @@ class Decider:
             if not self._pulled_down(node, self.graph.standing_on(node)):
                 return wait
             # It would keep what it stands on from being taken down: only for something that is on its way.
-            seen: set[str] = set()
+            seen: dict[str, bool] = {}
             if not self._all_come(missing, seen):
                 return self._remove(node)
             return replace(wait, wakes=(*wait.wakes, *sorted(seen)))
         blockers = [
             dependant.key
             for dependant, dependency in self.graph.dependants(node)
-            if dependency.value is not None and dependency.value != node.desired
+            if self._changing(node, dependency)
         ]
         blockers += sorted(self.graph.users(node))  # they may rely on the value that is about to change
         if blockers:
@@ -186,11 +186,11 @@ class Decider:
             return Wait(ItemState.PENDING, reason, tuple(blockers), tuple(blockers))
         return Update()
 
-    def _all_come(self, missing: Iterable[Dependency], seen: set[str]) -> bool:
+    def _all_come(self, missing: Iterable[Dependency], seen: dict[str, bool]) -> bool:
         coming = [self._coming(need, seen) for need in missing]  # all, as each of those seen may fail later
         return all(coming)
 
-    def _coming(self, dependency: Dependency, seen: set[str]) -> bool:
+    def _coming(self, dependency: Dependency, seen: dict[str, bool]) -> bool:
         """Tell whether a dependency will be satisfied without a change from outside; `seen` gets who was looked at."""
         if dependency.fact is not None:
             return self._fact(*dependency.fact)
@@ -198,10 +198,15 @@ class Decider:
         coming = [self._on_its_way(maker, seen) for maker in makers]
         return self._satisfied(dependency) or any(coming)
 
-    def _on_its_way(self, node: Node, seen: set[str]) -> bool:
-        if node.key in seen or node.desired is None:
+    def _on_its_way(self, node: Node, seen: dict[str, bool]) -> bool:
+        if node.key not in seen:
+            seen[node.key] = False  # should it wait for itself
+            seen[node.key] = self._nothing_in_its_way(node, seen)
+        return seen[node.key]
+
+    def _nothing_in_its_way(self, node: Node, seen: dict[str, bool]) -> bool:
+        if node.desired is None:
             return False
-        seen.add(node.key)
         if node.attempts or node.refused or node.foreign or self._down(node.descriptor.domain):
             return False
         # Two that are made again, whose dependants change places, would wait for each other for ever.
@@ -236,7 +241,7 @@ class Decider:
         if node.descriptor.recreates(node.actual.item, node.desired):
             return True
         # It moves to what is there or comes, and stays itself; else it goes, as it is in the way.
-        return down is not None and not self._all_come(self._missing(node), set())
+        return down is not None and not self._all_come(self._missing(node), {})
 
     def _stale(self, node: Node) -> bool:
         """Tell whether the object was made with a handle that is no longer in force: something vanished under it."""
@@ -248,8 +253,10 @@ class Decider:
         return False
 
     def _changing(self, node: Node, dependency: Dependency) -> bool:
-        """Tell whether the value that a dependant relies on is about to change."""
-        return dependency.value is not None and node.desired is not None and node.desired != dependency.value
+        """Tell whether the value that a dependant relies on is about to change, or to be put right under it."""
+        if dependency.value is None or node.desired is None:
+            return False
+        return node.desired != dependency.value or not self._as_wanted(node)
 
     def _pulled_down(self, node: Node, standing: Standing) -> Node | None:
         """Return an object that this one stands on (or guards) and that cannot go before it does."""

@@ -77,7 +77,8 @@ def codec(message: type[MessageType]) -> Codec[MessageType]:
 
 def _compile(message: type[MessageType]) -> Codec[MessageType]:
     declaration = declarations().messages[message.MESSAGE]
-    encode = emit.compile_encoder(declaration)
-    decode = emit.compile_decoder(declaration, import_module("contivpp_vpp.messages").__dict__)
+    classes = import_module("contivpp_vpp.messages").__dict__
+    encode = emit.compile_encoder(declaration, classes)
+    decode = emit.compile_decoder(declaration, classes)
     retval = struct.Struct(f">{emit.retval_offset(declaration)}xi")
     return Codec(declaration, message, encode, decode, retval)

@@ -17,9 +17,9 @@ from contivpp_vpp.wire.encoder import Encoder
 from contivpp_vpp.wire.source import size_of
 
 
-def compile_encoder(message: schema.Message) -> Callable[[Any, int, int, int], bytes]:
+def compile_encoder(message: schema.Message, classes: Mapping[str, Any]) -> Callable[[Any, int, int, int], bytes]:
     """encode(message, number, client_index, context) → bytes."""
-    encoder = Encoder()
+    encoder = Encoder(classes)
     encoder.slot("H", "number")
     if message.client_index:
         encoder.slot("I", "client_index")

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from contivpp_vpp.wire import check, schema
 from contivpp_vpp.wire.source import F64, Source, indented, size_of
+
+_REMEMBERED = 8192
 
 
 class _Refused(ValueError):
@@ -26,8 +28,9 @@ def _unknown_flags(value: int, known: set[int], bits: int) -> bool:
 class Encoder(Source):
     """Emits an encoder."""
 
-    def __init__(self, parent: Encoder | None = None) -> None:
+    def __init__(self, classes: Mapping[str, Any], parent: Encoder | None = None) -> None:
         super().__init__(parent)
+        self._classes = classes
         self._codes: list[str] = []
         self._values: list[str] = []
         self._lengths: dict[str, str] = {}
@@ -96,7 +99,9 @@ class Encoder(Source):
                 values = self.constant(frozenset(structure.enumeration(field).value(member) for member in members))
                 self._refuse_if(f"{names[field]} not in {values}")
             case schema.Limit(field=field, of=of):
-                self._refuse_if(f"{names[field]} > 8 * {self._length(names[of])}")
+                always = 8 * structure.smallest(of)  # what is right for the smallest need not be multiplied
+                limited = names[field]
+                self._refuse_if(f"{limited} > {always} and {limited} > 8 * {self._length(names[of])}")
             case schema.Most(field=field, count=count):
                 self._refuse_if(f"len({names[field]}) > {count}")
             case schema.Sum(field=field, smallest=smallest, largest=largest):
@@ -150,7 +155,10 @@ class Encoder(Source):
             self._variable_part(raw)
 
     def _enumeration(self, wire: schema.Enumeration, value: str) -> None:
-        known = {0, *(number for _, number in wire.members)} if wire.flags else {n for _, n in wire.members}
+        # A set finds at once what is in it itself, and must compare what only equals: so it has the members.
+        known = set(self._classes[schema.class_name(wire.name)])
+        if wire.flags:
+            known = {0, *map(int, known)}
         condition = f"{value} not in {self.constant(known)}"
         if wire.flags:
             unknown = self.constant(_unknown_flags)
@@ -179,10 +187,14 @@ class Encoder(Source):
     def _elements(self, wire: schema.Wire, value: str) -> str:
         """A variable with all elements of an array in a row."""
         each, parts, joined = self.variable(), self.variable(), self.variable()
-        element = Encoder(self)
+        element = Encoder(self._classes, self)
         element.wire(wire, each)
         element._flush()
-        loop = [*element.lines, f"{parts}.append({' + '.join(element._parts)})"]
+        packed = " + ".join(element._parts)
+        if isinstance(wire, schema.Structure) and wire.is_leaf:
+            loop = self._remembered(each, element.lines, packed, parts)
+        else:
+            loop = [*element.lines, f"{parts}.append({packed})"]
         if value in self._sums:
             member, total = self._sums[value]
             self.lines.append(f"{total} = 0")
@@ -190,6 +202,14 @@ class Encoder(Source):
         filled = [f"{parts} = []", f"for {each} in {value}:", *indented(loop), f'{joined} = b"".join({parts})']
         self.lines += [f'{joined} = b""', f"if {value}:", *indented(filled)]
         return joined
+
+
+    def _remembered(self, each: str, lines: list[str], packed: str, parts: str) -> list[str]:
+        """Small values come again and again (a pod is the backend of many services): they are packed once."""
+        known, bytes_ = self.constant({}), self.variable()
+        forget = f"if len({known}) >= {_REMEMBERED}: {known}.clear()"
+        new = [*lines, forget, f"{bytes_} = {known}[{each}] = {packed}"]
+        return [f"{bytes_} = {known}.get({each})", f"if {bytes_} is None:", *indented(new), f"{parts}.append({bytes_})"]
 
 
 def _used_once(structure: schema.Structure) -> set[str]:

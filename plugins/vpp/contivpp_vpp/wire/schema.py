@@ -174,6 +174,18 @@ class Structure:
                 return field.wire
         raise ValueError(f"{self.name}: {name} is no enumeration")
 
+    def smallest(self, name: str) -> int:
+        """The bytes that a field which a rule names has at least."""
+        for field in self.fields:
+            if field.name == name and isinstance(field.wire, Address):
+                return min(size for _, size in field.wire.union.arms)
+        return 0
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it has no structures or arrays in it."""
+        return all(isinstance(field.wire, Scalar | Bool | Bytes | Enumeration | Address) for field in self.fields)
+
     def hidden(self) -> set[str]:
         """Counters: on the wire, but not in the class."""
         return {field.wire.counter for field in self.fields if isinstance(field.wire, Array) and field.wire.counter}

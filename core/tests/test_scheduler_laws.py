@@ -158,16 +158,18 @@ class Run:
                 self.scheduler = self.agent()
                 self.scheduler.submit(set(self.owners), self.owners)
                 await self.connect()
-            case "drift":
-                index = self.world.index(argument)
-                if index is not None and (index, "vrf") in self.world.facets:
-                    self.world.facets[index, "vrf"] = 3
             case "unplug":
                 await self.unplug(argument)
-            case "vandalise":
-                index = self.world.index(argument)
-                if index is not None:
-                    self.world.facets.pop((index, "link"), None)
+            case "drift" | "vandalise":
+                self.alter(argument, verb)
+
+    def alter(self, name: str, how: str) -> None:
+        """Somebody changes the VRF of a port, or takes it down, and tells nobody."""
+        index = self.world.index(name)
+        if how == "drift" and (index, "vrf") in self.world.facets:
+            self.world.facets[index, "vrf"] = 3  # type: ignore[index]
+        elif how == "vandalise":
+            self.world.facets.pop((index, "link"), None)  # type: ignore[arg-type]
 
     async def unplug(self, name: str) -> None:
         """A port vanishes behind the agent's back, which hears of it at once."""

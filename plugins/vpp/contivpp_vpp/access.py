@@ -80,15 +80,15 @@ class VppAccess:
             raise _unavailable(error) from error
 
     def submit(self, message: Request[R], answered: Callable[[R | None, Exception | None], None]) -> bool:
-        """Send a request whose answer is a callback; False: that is not possible now, `request` waits until it is."""
+        """Send a request, as soon as there is room, whose answer is a callback; False: not by this client."""
         client = self.client
-        if not isinstance(client, Connection) or client.full or not client.alive:
+        if not isinstance(client, Connection) or not client.alive:
             return False
 
         def told(reply: R | None, error: Exception | None) -> None:
             answered(reply, _unavailable(error) if isinstance(error, _LOST) else error)
 
-        client.submit(message, told)
+        client.post(message, told)
         return True
 
     async def ensure(self, message: Request[Any], *done: int) -> None:

@@ -5,11 +5,10 @@
     reply = await connection.request(messages.CreateLoopback())
 
 Requests are pipelined: whatever is asked in one turn of the loop is written at once. `request` and `post` wait for
-room in their order; `submit` does not, and its caller looks at `full`; `send_all` takes from its iterable what there
-is room for. Once there was none, nobody gets in before half is free: else each answer would bring one message, in a
-write of its own. When VPP answers nothing for `timeout` seconds
-although something waits, or sends nonsense, the connection is lost: all who wait get ConnectionLost, nobody
-hangs. To connect again is the work of `client`.
+room in their order; `send_all` takes from its iterable what there is room for. Once there was none, nobody gets in
+before half is free: else each answer would bring one message, in a write of its own. When VPP answers nothing for
+`timeout` seconds although something waits, or sends nonsense, the connection is lost: all who wait get ConnectionLost,
+nobody hangs. To connect again is the work of `client`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any, TypeVar, cast
 from contivpp_vpp import messages
 from contivpp_vpp.answers import Answered, Batch, nothing, settle
 from contivpp_vpp.dialogue import Counters, Dialogue, MessageStatistics
-from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, TooManyRequests, VppError
+from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, VppError
 from contivpp_vpp.incarnation import Incarnation, from_process, from_uptime
 from contivpp_vpp.transports import Connect
 from contivpp_vpp.wire.base import Details, Dump, Event, Message, Reply, Request
@@ -145,16 +144,6 @@ class Connection(asyncio.Protocol):
         if batch.left:
             await ended
         self._check_alive()
-
-    def submit(
-        self, message: Request[ReplyType], answered: Callable[[ReplyType | None, Exception | None], None]
-    ) -> None:
-        """Send at once; `answered(reply, error)` is called once, with one of them."""
-        if self.full:
-            raise TooManyRequests(f"{self._dialogue.unanswered} requests wait for answers: await capacity() first")
-        self._check_alive()
-        self._dialogue.request(message, answered)
-        self._plan_flush()
 
     @property
     def full(self) -> bool:

@@ -6,8 +6,7 @@
     ├── ConnectionLost      the answer will not come; whether VPP did it is unknown
     │   └── ProtocolError   … because the peer sent what is not VPP's API
     ├── NotConnected        there is no connection now
-    ├── MissingMessages     this VPP does not have messages that plugins need
-    └── TooManyRequests     submitted without waiting for capacity
+    └── MissingMessages     this VPP does not have messages that plugins need
 
 A message that must not be sent raises `contivpp_vpp.wire.errors.InvalidMessage`.
 """
@@ -47,10 +46,6 @@ class ProtocolError(ConnectionLost):
 
 class NotConnected(VppConnectionError):
     """There is no connection to VPP at the moment."""
-
-
-class TooManyRequests(VppConnectionError):
-    """The limit of unanswered requests is reached: await `capacity()` before submitting."""
 
 
 class MissingMessages(VppConnectionError):

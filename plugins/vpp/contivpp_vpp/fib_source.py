@@ -27,9 +27,13 @@ class FibSourceNumber:
         self._vpp = vpp
         self._number = AskedOnce(vpp, self._find_or_register)
 
+    def known(self) -> int | None:
+        """Return the number, if this VPP told it already."""
+        return self._number.known()
+
     async def find(self) -> int | None:
         """Return the number, or None where it is not registered. Only reads."""
-        if (number := self._number.known()) is not None:
+        if (number := self.known()) is not None:
             return number
         found = [each.src.id for each in await self._vpp.dump(FibSourceDump()) if each.src.name == FIB_SOURCE_NAME]
         return min(found, default=None)

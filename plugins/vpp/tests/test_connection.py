@@ -10,7 +10,7 @@ import pytest
 from contivpp_vpp import messages
 from contivpp_vpp.connection import Connection, ConnectionSettings
 from contivpp_vpp.dialogue import Dialogue
-from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, TooManyRequests, VppError
+from contivpp_vpp.errors import ConnectionLost, MissingMessages, ProtocolError, VppError
 from contivpp_vpp.incarnation import StartSource
 from contivpp_vpp.scripted import ScriptedVpp, Session
 from contivpp_vpp.transports import in_memory, unix_socket
@@ -291,13 +291,12 @@ def test_unanswered_requests_are_bounded(simulated):
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert sum(isinstance(outcome, messages.CreateLoopbackReply) for outcome in outcomes) == 94
         answered: list[Any] = []
-        for _ in range(10):
-            connection.submit(messages.CreateLoopback(), lambda reply, error: answered.append((reply, error)))
-        with pytest.raises(TooManyRequests):
-            connection.submit(messages.CreateLoopback(), lambda reply, error: None)
+        for _ in range(25):
+            connection.post(messages.CreateLoopback(), lambda reply, error: answered.append((reply, error)))
+        assert connection.full
         await connection.capacity()
         await connection.request(messages.ControlPing())
-        assert answered == [(messages.CreateLoopbackReply(), None)] * 10
+        assert answered == [(messages.CreateLoopbackReply(), None)] * 25
         connection.close()
 
     simulated(scenario())

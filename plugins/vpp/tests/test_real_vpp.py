@@ -164,9 +164,7 @@ async def test_thousands_of_routes_are_pipelined(connection: Connection):
     path = messages.FibPath(sw_if_index=index, address=ip_address("10.0.0.1").packed)
     for number in range(10_000):
         prefix = messages.Prefix(address=(0x14000000 + 256 * number).to_bytes(4, "big"), len=24)
-        if connection.full:
-            await connection.capacity()
-        connection.submit(
+        connection.post(
             messages.IpRouteAddDelV2(route=messages.IpRouteV2(prefix=prefix, paths=(path,), src=12)), answered
         )
     await connection.request(messages.ControlPing())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mappings that are made the short way, without a task for each."""
+"""Mappings and routes that are made the short way, without a task for each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from contivpp_vpp import messages as m
 from contivpp_vpp.access import ForeignObject, VppAccess
 from contivpp_vpp.connection import Connection, ConnectionSettings
 from contivpp_vpp.descriptors.nat44_mapping import Nat44MappingDescriptor, Place
+from contivpp_vpp.descriptors.route import RouteDescriptor
 from contivpp_vpp.errors import VppError
-from contivpp_vpp.items import Nat44Mapping, NatBackend
+from contivpp_vpp.fib_source import FIB_SOURCE_NAME, FibSourceNumber
+from contivpp_vpp.items import Nat44Mapping, NatBackend, Path, Route, interface_key
 from contivpp_vpp.scripted import ScriptedVpp
 from contivpp_vpp.values import address_bytes
 
@@ -100,16 +102,27 @@ async def test_a_lost_connection_leaves_the_result_unknown() -> None:
     assert not rig.begin()  # the long way says why
 
 
-@pytest.mark.parametrize("case", ["no connection", "full", "workers not known", "two workers"])
-async def test_otherwise_the_long_way_is_gone(case: str) -> None:
+async def test_where_there_is_no_room_it_waits_for_its_turn() -> None:
     rig = Rig()
     connection = await rig.connect(unanswered=1)
+    assert all(rig.begin() for _ in range(3))
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+    assert rig.told == [(PLACE, None)] * 3
+    rig.retval = None
+    assert rig.begin()
+    assert rig.begin()
+    connection.close()
+    assert [type(error).__mro__[1] for _, error in rig.told[3:]] == [Unavailable] * 2
+
+
+@pytest.mark.parametrize("case", ["no connection", "workers not known", "two workers"])
+async def test_otherwise_the_long_way_is_gone(case: str) -> None:
+    rig = Rig()
+    connection = await rig.connect()
     match case:
         case "no connection":
             rig.access.client = None
-        case "full":
-            rig.retval = None
-            assert rig.begin()
         case "workers not known":
             connection.close()
             connection = rig.access.client = await Connection.open(rig.vpp.connect)
@@ -120,4 +133,22 @@ async def test_otherwise_the_long_way_is_gone(case: str) -> None:
             with pytest.raises(Exception, match="2 workers"):
                 await rig.descriptor.create(MAPPING, {})
     assert not rig.begin()
+    connection.close()
+
+
+async def test_a_route_is_the_same_message_and_the_same_handle_as_the_long_way() -> None:
+    vpp, access = ScriptedVpp(), VppAccess()
+    vpp.on(m.IpRouteAddDelV2, lambda _: m.IpRouteAddDelV2Reply())
+    vpp.on(m.FibSourceDump, lambda _: [m.FibSourceDetails(src=m.FibSource(id=30, name=FIB_SOURCE_NAME))])
+    connection = access.client = await Connection.open(vpp.connect)
+    descriptor = RouteDescriptor(access, FibSourceNumber(access))
+    route, handles = Route(prefix="10.1.1.2/32", paths=(Path(interface="pod"),)), {interface_key("pod"): 7}
+    told: list[tuple[Any, Exception | None]] = []
+    assert not descriptor.begin_create(route, handles, lambda *answer: told.append(answer))  # the source is not known
+    handle = await descriptor.create(route, handles)
+    assert descriptor.begin_create(route, handles, lambda *answer: told.append(answer))
+    await connection.request(m.ControlPing())
+    assert told == [(handle, None)]
+    long, short = [each for each in vpp.received if isinstance(each, m.IpRouteAddDelV2)]
+    assert short == long
     connection.close()

@@ -11,7 +11,7 @@ so for wanted routes that the dump lacks it is asked; otherwise they would be se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -77,6 +77,15 @@ class RouteDescriptor(VppDescriptor[Route]):
     async def create(self, item: Route, handles: Mapping[str, Any]) -> _Place:
         await self.vpp.request(addition(item, handles, await self._source.get()))
         return _Place(item.vrf, item.prefix)
+
+    def begin_create(
+        self, item: Route, handles: Mapping[str, Any], ended: Callable[[Any, Exception | None], None]
+    ) -> bool:
+        source = self._source.known()
+        if source is None:
+            return False
+        place = _Place(item.vrf, item.prefix)
+        return self.vpp.submit(addition(item, handles, source), lambda reply, error: ended(place, error))
 
     async def update(self, old: Route, new: Route, handle: _Place, handles: Mapping[str, Any]) -> _Place:
         return await self.create(new, handles)

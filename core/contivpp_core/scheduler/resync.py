@@ -198,7 +198,8 @@ class Resync:
                 except Exception as error:
                     if not isinstance(error, Unavailable):  # a domain that is lost will be read as a whole
                         log.exception("a kind could not be read back", extra={"kind": kind})
-                    await asyncio.sleep(self._scheduler.back_off(failures, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS))
+                    back_off = self._scheduler.retries.back_off
+                    await asyncio.sleep(back_off(failures, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS))
                     failures += 1
                     continue
                 if self._settle_unknown(descriptor, found, begin):

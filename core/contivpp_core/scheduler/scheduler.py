@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,12 +21,15 @@ import msgspec
 from contivpp_core.clock import gently
 from contivpp_core.errors import ContivError
 from contivpp_core.items import AnyDescriptor, Found, Item, Outcome, Owner, Unavailable
+from contivpp_core.scheduler import effects
 from contivpp_core.scheduler.check import CheckReport, Checks
 from contivpp_core.scheduler.decide import Create, Decider, Nothing, ReadBack, Remove, Update, Wait
+from contivpp_core.scheduler.domains import Domains
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
-from contivpp_core.scheduler.posted import Operation, Posted
+from contivpp_core.scheduler.operations import Operation, Operations
 from contivpp_core.scheduler.pump import Pump
 from contivpp_core.scheduler.resync import Resync
+from contivpp_core.scheduler.retries import Retries
 from contivpp_core.scheduler.status import ItemStatus, NotApplied, counts_of, not_applied_of, status_of
 from contivpp_core.scheduler.waiting import Waiters
 
@@ -36,8 +37,6 @@ __all__ = ["ItemStatus", "Scheduler"]
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS = 0.1
-LAST_RETRY_SECONDS = 30.0
 DECISIONS = 4000
 """So many keys are decided in one turn of the event loop at most, and so many operations begun."""
 
@@ -80,19 +79,14 @@ class Scheduler:
         self.on_checked: Callable[[CheckReport], None] = lambda report: None
         self._complete = complete
         self._healthy = healthy
-        self._decider = Decider(self.graph, fact=fact, hold=self.hold, down=self._down_reason)
-        self._domains: dict[str, str] = {}  # domain -> why it cannot be used now; "" when it can
-        self._incarnations: dict[str, str] = {}
-        self._changes: dict[str, int] = defaultdict(int)  # domain -> how often it went down
+        self._domains = Domains()
+        self._decider = Decider(self.graph, fact=fact, hold=self.hold, down=self._domains.reason)
         self._waiting: dict[Any, set[str]] = defaultdict(set)
-        self._tasks: dict[str, asyncio.Task[None]] = {}  # key -> the operation in flight
-        self._posted = Posted()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._random = random.Random(seed)
+        self._flight = Operations(self._conclude, self._broken_off)
+        self.retries = Retries(self._retry, seed=seed)
         self._operations = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._usable = asyncio.Event()
         self._resync = Resync(self)
         self._checks = Checks(self, self._resync)
 
@@ -103,7 +97,7 @@ class Scheduler:
         if descriptor.kind in self.descriptors:
             raise ContivError(f"two descriptors are registered for kind {descriptor.kind}")
         self.descriptors[descriptor.kind] = descriptor
-        self._domains.setdefault(descriptor.domain, f"{descriptor.domain} has not been read yet")
+        self._domains.add(descriptor.domain)
 
     # --- what is wanted
 
@@ -176,7 +170,7 @@ class Scheduler:
         """Something changed for the node: a failed operation may be tried again, at once."""
         node.refused = False
         node.attempts = 0
-        self._cancel_timer(node)
+        self.retries.cancel(node)
 
     def wake(self, *keys: Any) -> None:
         """Decide again whoever waits for keys or facts (table, key) that may have changed."""
@@ -207,38 +201,29 @@ class Scheduler:
 
     # --- domains
 
-    def _down_reason(self, domain: str) -> str:
-        return self._domains.get(domain, "")
-
     def domain_state(self) -> dict[str, str]:
         """Return for each domain why it cannot be used now; "" when it can."""
-        return dict(self._domains)
+        return self._domains.reasons()
 
     async def usable(self) -> None:
         """Wait until every domain has been read and can be used."""
-        while not self._usable.is_set():  # one may be read again before the waiter has its turn
-            await self._usable.wait()
+        await self._domains.usable()
 
     def domain_down(self, domain: str, reason: str) -> None:
         """The dataplane cannot be reached: nothing is sent to it; what is known stays."""
-        self._domains[domain] = reason or f"{domain} is not reachable"
-        self._changes[domain] += 1
-        self._usable.clear()
+        self._domains.down(domain, reason)
         self._pump.update(n.key for n in self.graph if n.descriptor.domain == domain)
         self.pump()
 
     async def domain_up(self, domain: str, incarnation: str, reason: str = "start") -> None:
         """The dataplane can be reached. A new incarnation has none of the objects that the old one had."""
-        if self._incarnations.get(domain, incarnation) != incarnation:
+        if self._domains.renewed(domain, incarnation):
             self._forget(domain)
-        self._incarnations[domain] = incarnation
         await self._resync.domain(domain, reason)
 
     def domain_usable(self, domain: str) -> None:
         """A domain has been read: operations may begin."""
-        self._domains[domain] = ""
-        if not any(self._domains.values()):
-            self._usable.set()
+        self._domains.up(domain)
         self._pump.update(self.graph.nodes)
         self.pump()
 
@@ -272,7 +257,7 @@ class Scheduler:
 
     def domain_changes(self, domain: str) -> int:
         """Return how often a domain went down so far: what was read before the last time says nothing."""
-        return self._changes[domain]
+        return self._domains.changes(domain)
 
     # --- driving
 
@@ -291,7 +276,7 @@ class Scheduler:
         except Exception as error:  # a descriptor is foreign code: its failure is its item's alone
             log.exception("an item cannot be decided", extra={"key": key})
             self._refuse(node, f"{type(error).__name__}: {error}")
-        return node.running and key in self._tasks
+        return node.running and self._flight.by_task(node)
 
     def _rest(self) -> None:
         if self.idle():
@@ -345,7 +330,7 @@ class Scheduler:
             self._read_first(node)
             return
         if node.desired is None:
-            self._cancel_timer(node)
+            self.retries.cancel(node)
             if node.error:
                 self.on_recovered(node)
             self.graph.remove(node)
@@ -357,7 +342,7 @@ class Scheduler:
         if node.error:
             node.error = ""
             self.on_recovered(node)
-        self._cancel_timer(node)
+        self.retries.cancel(node)
         node.attempts = 0
         node.urgent = False
         self._mark(node, ItemState.SHADOWED if node.actual.shadowed else ItemState.APPLIED, "")
@@ -366,10 +351,9 @@ class Scheduler:
 
     def _restate(self, node: Node, actual: Actual, item: Item) -> None:
         """The object equals what is wanted, but stands on other keys (or was found by a dump that cannot tell)."""
-        needs = node.dependencies(item)
-        new = Actual(node, item, actual.handle, handles_of(self.graph, needs), needs)
-        new.shadowed = actual.shadowed
-        self.requeue({*self._stood_on(actual), *self.graph.put(node, new)} - {node.key})
+        concerned = effects.stood_on(self.graph, actual)
+        concerned |= effects.found(self.graph, node, item, actual.handle, shadowed=actual.shadowed)
+        self.requeue(concerned - {node.key})
 
     def _mark(self, node: Node, state: ItemState, reason: str) -> None:
         node.state, node.reason = state, reason
@@ -394,31 +378,7 @@ class Scheduler:
         self._checks.touched(node.key)
         if not (node.attempts and node.state is ItemState.FAILED):  # who looks during a retry is told why it is one
             self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
-        operation = Operation(node, decision, item, actual, handles)
-        if not (isinstance(decision, Create) and self._posted.create(operation, partial(self._conclude, operation))):
-            self._tasks[node.key] = asyncio.get_running_loop().create_task(self._operate(operation))
-
-    async def _operate(self, operation: Operation) -> None:
-        node, decision, item, actual, handles = operation
-        handle: Any = None
-        failure: Exception | None = None
-        try:
-            match decision:
-                case Create():
-                    handle = await node.descriptor.create(item, handles)
-                case Update():
-                    assert actual is not None
-                    handle = await node.descriptor.update(actual.item, item, actual.handle, handles)
-                case Remove():
-                    assert actual is not None
-                    await node.descriptor.delete(actual.item, actual.handle, actual.handles)
-        except asyncio.CancelledError:
-            node.unknown = True
-            self._ended(node, handles, {node.key})
-            raise
-        except Exception as error:  # foreign code and foreign dataplanes: each failure belongs to its item alone
-            failure = error
-        self._conclude(operation, handle, failure)
+        self._flight.begin(Operation(node, decision, item, actual, handles))
 
     def _conclude(self, operation: Operation, handle: Any, failure: Exception | None) -> None:
         """An operation has ended."""
@@ -440,21 +400,21 @@ class Scheduler:
 
     def _effect(self, operation: Operation, handle: Any) -> set[str]:
         """Believe what an operation did; return whom to decide again."""
-        node, decision, item, actual, handles = operation
+        node, decision, item, _, handles = operation
         kind = node.descriptor.kind
         if isinstance(decision, Remove):
-            woken = self._vanished(node)
+            woken = effects.vanished(self.graph, node)
             self.counters.deleted[kind] += 1
             return woken
         assert item is not None
-        woken = self._stands(node, Actual(node, item, handle, handles, node.dependencies(item)))
-        if isinstance(decision, Update):
-            assert actual is not None
-            woken |= self._stood_on(actual)
-            self.counters.updated[kind] += 1
-        else:
-            self.counters.created[kind] += 1
+        woken = effects.made(self.graph, node, item, handle, handles)
+        counter = self.counters.updated if isinstance(decision, Update) else self.counters.created
+        counter[kind] += 1
         return woken
+
+    def _broken_off(self, operation: Operation) -> None:
+        operation.node.unknown = True
+        self._ended(operation.node, operation.handles, {operation.node.key})
 
     def _ended(self, node: Node, handles: dict[str, Any], woken: set[str]) -> None:
         if not node.unknown:  # if its answer was lost, the object may be there, and stand on what it was made with
@@ -463,35 +423,10 @@ class Scheduler:
         node.touched = self._operations
         node.running = False
         self._checks.touched(node.key)
-        self._tasks.pop(node.key, None)
+        self._flight.end(node)
         for key in woken:
             self._enqueue(key)
         self._awaken(woken)
-
-    def _stands(self, node: Node, actual: Actual) -> set[str]:
-        for dependency in actual.dependencies:
-            if dependency.bound and not any(self.graph.provider(key) for key in dependency.keys):
-                node.unknown = True  # what it was put into has vanished meanwhile
-        node.half_done = False
-        return {*self.graph.put(node, actual), *self._guarded_by(node)}
-
-    def _guarded_by(self, node: Node) -> Iterable[str]:
-        return (guarded.key for guarded in self.graph.guarded(node.key))
-
-    def _stood_on(self, actual: Actual) -> set[str]:
-        keys = {key for dependency in actual.dependencies for key in dependency.keys}
-        return {provider.key for key in keys if (provider := self.graph.provider(key))}
-
-    def _vanished(self, node: Node) -> set[str]:
-        """An object is gone, and what lived in it; return whom to decide again."""
-        woken: set[str] = set()
-        for key in (node.key, *self.graph.bound(node)):
-            vanished = self.graph.nodes[key]
-            if vanished.actual is not None:
-                woken |= {key, *vanished.actual.provides, *self._stood_on(vanished.actual), *self._guarded_by(vanished)}
-                self.graph.put(vanished, None)
-                vanished.half_done = False
-        return woken
 
     # --- failures
 
@@ -515,7 +450,7 @@ class Scheduler:
             self._mark(node, ItemState.FAILED, reason)
             node.unknown = True
             if node.attempts > 1:  # once, an answer may be lost; whoever never gets one must not ask without a pause
-                self._retry_later(node)
+                self.retries.later(node)
             return
         first = not node.error
         node.error = reason
@@ -525,32 +460,16 @@ class Scheduler:
         if outcome in (Outcome.CHANGE, Outcome.CONFLICT):
             node.refused = True
         else:
-            self._retry_later(node)
+            self.retries.later(node)
         if first:
             log.warning("item failed", extra={"key": node.key, "error": node.error, "outcome": outcome.value})
             self.on_failed(node)
         self.waiters.failed(node, final=node.refused)
 
-    def _retry_later(self, node: Node) -> None:
-        delay = self.back_off(node.attempts - 1, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS)
-        node.due = self._now() + delay
-        self._timers[node.key] = asyncio.get_running_loop().call_later(delay, self._retry, node.key)
-
-    def back_off(self, failures: int, first: float, last: float) -> float:
-        """Return how long to wait after so many earlier failures: twice as long each time up to `last`, with jitter."""
-        return min(last, first * float(1 << min(failures, 12))) * self._random.uniform(0.5, 1.0)
-
     def _retry(self, key: str) -> None:
-        self._timers.pop(key, None)
-        if node := self.graph.nodes.get(key):
-            node.due = None
+        if key in self.graph.nodes:
             self._enqueue(key)
             self.pump()
-
-    def _cancel_timer(self, node: Node) -> None:
-        node.due = None
-        if timer := self._timers.pop(node.key, None):
-            timer.cancel()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -559,9 +478,7 @@ class Scheduler:
 
     async def ended(self, node: Node) -> None:
         """Wait for the end of the operation in flight for a node, however it ends."""
-        if task := self._tasks.get(node.key):
-            await asyncio.wait((task,))
-        await self._posted.ended(node)
+        await self._flight.ended(node)
 
     @property
     def operations(self) -> int:
@@ -572,10 +489,7 @@ class Scheduler:
         """A dump found the object: this is what is there."""
         if item == node.desired:
             item = node.desired  # one value instead of two, and it need not be compared again
-        needs = node.dependencies(item)
-        actual = Actual(node, item, handle, handles_of(self.graph, needs), needs)
-        actual.shadowed = shadowed
-        self.graph.put(node, actual)
+        effects.found(self.graph, node, item, handle, shadowed=shadowed)
         node.unknown = node.foreign = node.half_done = False
 
     def requeue(self, keys: Iterable[str]) -> None:
@@ -594,7 +508,7 @@ class Scheduler:
 
     def idle(self) -> bool:
         """Tell whether nothing is in flight and nothing is due now."""
-        return not (self._pump or self._tasks or self._posted) and not self._resync.busy and not self._checks.busy
+        return not (self._pump or self._flight) and not self._resync.busy and not self._checks.busy
 
     async def settled(self) -> None:
         """Wait until nothing is in flight and nothing is due now; failed items may wait for their next try."""
@@ -619,13 +533,6 @@ class Scheduler:
     async def stop(self) -> None:
         """End all operations; what is in the dataplanes stays."""
         self._pump.stop()
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self.retries.stop()
         await self._resync.stop()
-        for node in self._posted.stop():
-            node.unknown, node.running = True, False
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flight.stop()

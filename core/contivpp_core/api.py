@@ -3,7 +3,7 @@
 
 Handlers take a small `Request` and return what is to be encoded, so plugins need no web framework and tests no
 server. The routes of the core are in `contivpp_core.api_routes`; plugins add theirs by the hook `api_routes`. Over
-TCP, if configured, only the health routes are served. aiohttp is imported when a server is made.
+TCP, if configured, only the health routes and the metrics are served. aiohttp is imported when a server is made.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer with a status of its own."""
+    """An answer with a status of its own; a body of bytes is sent as it is."""
 
     status: int
     body: Any
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,7 @@ def _adapter(route: ApiRoute) -> Callable[[web.Request], Any]:
             found.method, found.path, dict(found.match_info), dict(found.query), await found.read()
         )
         response = await answer(route, request)
-        return web.Response(
-            status=response.status, body=encode(response.body) + b"\n", content_type="application/json"
-        )
+        body = response.body if isinstance(response.body, bytes) else encode(response.body) + b"\n"
+        return web.Response(status=response.status, body=body, headers={"Content-Type": response.content_type})
 
     return handle

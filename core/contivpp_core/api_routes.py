@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from contivpp_core import exposition
 from contivpp_core.api import ApiError, ApiRoute, Request, Response
 from contivpp_core.plan import Planner
 
@@ -20,7 +21,7 @@ __all__ = ["core_routes", "health_routes"]
 
 
 def health_routes(agent: Agent) -> list[ApiRoute]:
-    """Return the two routes for probes; they are safe to serve to anybody."""
+    """Return the routes for probes and for Prometheus; they only read."""
 
     def healthz(request: Request) -> Any:
         return {"ok": True}
@@ -29,9 +30,13 @@ def health_routes(agent: Agent) -> list[ApiRoute]:
         detail = {name: {"ok": state.ok, "reason": state.reason} for name, state in agent.readiness().items()}
         return Response(200 if agent.ready else 503, {"ready": agent.ready, "conditions": detail})
 
+    def metrics(request: Request) -> Any:
+        return Response(200, exposition.text(agent.metrics), exposition.CONTENT_TYPE)
+
     return [
         ApiRoute("GET", "/healthz", healthz, "The agent's loop runs."),
         ApiRoute("GET", "/readyz", readyz, "200 when every condition holds, else 503; each with its reason."),
+        ApiRoute("GET", "/metrics", metrics, "All metrics, in Prometheus' text format."),
     ]
 
 

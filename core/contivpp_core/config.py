@@ -79,7 +79,7 @@ class CoreSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     health_address: Annotated[str, AfterValidator(_host_and_port)] = ""
-    """Where /healthz and /readyz are served over TCP, for Kubernetes' probes; empty: nowhere."""
+    """Where /healthz, /readyz and /metrics are served over TCP, for probes and Prometheus; empty: nowhere."""
     drift: DriftSettings = Field(default_factory=DriftSettings)
 
     @property

@@ -87,10 +87,7 @@ def planned_start(agent: Agent, state: State) -> Iterable[Write]:
 
 @hookspec
 def metrics(agent: Agent) -> Iterable[Metric]:
-    """Return metrics; each is read when somebody scrapes, and must not block.
-
-    Nothing serves them yet.
-    """
+    """Return metrics; each is read when somebody scrapes `/metrics`, and must not block."""
     raise NotImplementedError
 
 

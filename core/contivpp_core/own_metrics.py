@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from contivpp_core.metrics import Metric
+from contivpp_core.metrics import Metric, Number
 
 if TYPE_CHECKING:
     from contivpp_core.drift import Drift, KindReport
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["own_metrics"]
 
-Samples = list[tuple[Mapping[str, str], float]]
+Samples = list[tuple[Mapping[str, str], Number]]
 
 
 def own_metrics(scheduler: Scheduler, drift: Drift) -> list[Metric]:
@@ -44,7 +44,11 @@ def _of_items(scheduler: Scheduler) -> list[Metric]:
     def failures() -> Samples:
         return [({"kind": kind}, number) for kind, number in sorted(scheduler.counters.failed.items())]
 
+    def latency() -> Samples:
+        return [({"kind": kind}, histogram) for kind, histogram in sorted(scheduler.latency.items())]
+
     return [
+        Metric("contivpp_apply_seconds", "From a change of what is wanted to its last answer.", "histogram", latency),
         Metric("contivpp_items", "Items by kind and state.", "gauge", items),
         Metric("contivpp_items_to_retry", "Items whose failed operation will be tried again.", "gauge", retried),
         Metric("contivpp_operations_total", "Operations carried out.", "counter", operations),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from contivpp_core.agent import Agent
 from contivpp_core.api import ApiRoute, Request
@@ -342,12 +343,13 @@ def test_what_does_not_fit_together_is_refused() -> None:
 class Served:
     """An agent with its sockets, in a directory of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **config: Any) -> None:
         self.trial = Trial()
         self.config = {
             "nodeName": "n1",
             "stateDir": str(directory / "state"),
             "runDir": str(directory / "run"),
+            **config,
         }
         self.agent = Agent(self.config, [self.trial])
         self.socket = directory / "run" / "agent.sock"
@@ -446,6 +448,27 @@ async def test_over_tcp_there_is_nothing_but_health(tmp_path: Path, unused_tcp_p
         async with session.post(f"http://127.0.0.1:{unused_tcp_port}/healthz") as response:
             assert response.status == 405
     await agent.stop()
+
+
+async def test_metrics_are_served_where_the_probes_are(tmp_path: Path, unused_tcp_port: int) -> None:
+    served = Served(tmp_path, healthAddress=f"127.0.0.1:{unused_tcp_port}")
+    await served.agent.start()
+    await served.agent.controller.write("add", [Put("LocalPod", Wish(name="a"))])
+    await served.agent.controller.settled()
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{unused_tcp_port}/metrics") as response:
+                assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+                families = {f.name: f for f in text_string_to_metric_families(await response.text())}
+            async with session.get(f"http://127.0.0.1:{unused_tcp_port}/v1/items") as response:
+                assert response.status == 404
+        items = {(s.labels["kind"], s.labels["state"]): s.value for s in families["contivpp_items"].samples}
+        assert items["vpp/tap", "applied"] == 1
+        latency = {s.name: s.value for s in families["contivpp_apply_seconds"].samples if s.labels["kind"] == "vpp/tap"}
+        assert latency["contivpp_apply_seconds_count"] == 1
+        assert 0 < latency["contivpp_apply_seconds_sum"] < 60
+    finally:
+        await served.agent.stop()
 
 
 async def test_commands_show_what_the_agent_knows(tmp_path: Path) -> None:

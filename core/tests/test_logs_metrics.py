@@ -59,7 +59,7 @@ def test_metrics_are_read_and_a_broken_one_is_left_out(caplog: pytest.LogCapture
     metrics = [
         Metric("one", "One.", "gauge", lambda: 1),
         Metric("broken", "Broken.", "gauge", broken),
-        Metric("two", "Two.", "counter", lambda: [({"kind": "a"}, 2.0), ({"kind": "b"}, 3.0)]),
+        Metric("two", "Two.", "gauge", lambda: [({"kind": "a"}, 2.0), ({"kind": "b"}, 3.0)]),
     ]
     assert [(s.metric.name, s.labels, s.value) for s in read(metrics)] == [
         ("one", {}, 1.0),

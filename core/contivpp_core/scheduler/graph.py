@@ -79,6 +79,7 @@ class Node:
         "unknown",
         "urgent",
         "waits",
+        "wished",
     )
 
     def __init__(self, key: str, descriptor: AnyDescriptor) -> None:
@@ -105,6 +106,7 @@ class Node:
         self.touched = 0  # the number of the last operation on the key
         self.urgent = False  # a request waits for it
         self.waits: tuple[Any, ...] = ()  # what wakes a pending node
+        self.wished: tuple[float, int] | None = None  # when the present wish came, and the last operation before it
 
     def dependencies(self, item: Item) -> tuple[Dependency, ...]:
         """Return what an item of this key depends on."""

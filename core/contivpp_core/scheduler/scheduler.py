@@ -21,6 +21,7 @@ import msgspec
 from contivpp_core.clock import gently
 from contivpp_core.errors import ContivError
 from contivpp_core.items import AnyDescriptor, Found, Item, Outcome, Owner, Unavailable
+from contivpp_core.metrics import Histogram
 from contivpp_core.scheduler import effects
 from contivpp_core.scheduler.check import CheckReport, Checks
 from contivpp_core.scheduler.decide import Create, Decider, Nothing, ReadBack, Remove, Update, Wait
@@ -71,6 +72,8 @@ class Scheduler:
         self.descriptors: dict[str, AnyDescriptor] = {}
         self.producers: dict[str, set[str]] = defaultdict(set)
         self.counters = Counters()
+        self.latency: dict[str, Histogram] = defaultdict(Histogram)
+        """From the moment when an object was wanted, changed or given up, to the last answer, by kind; seconds."""
         self._pump = Pump(self._next_step, self._rest, most=decisions, prepare=self.graph.leaving.clear)
         self.waiters = Waiters(self.graph, undecided=self._pump.__contains__)
         self.on_failed: Callable[[Node], None] = lambda node: None
@@ -129,6 +132,8 @@ class Scheduler:
             node = self._node(key, next(iter(wanted.values())).kind)
         self.relent(node)
         node.urgent = urgent
+        if node.wished is None:
+            node.wished = self._now(), node.touched
         try:
             self.graph.choose(node, dict(wanted))
         except Exception as error:  # a merge is foreign code; what is there stays as it is
@@ -329,6 +334,11 @@ class Scheduler:
         if node.half_done:
             self._read_first(node)
             return
+        if node.wished is not None:
+            since, operation = node.wished
+            node.wished = None
+            if node.touched > operation:
+                self.latency[node.descriptor.kind].observe(self._now() - since)
         if node.desired is None:
             self.retries.cancel(node)
             if node.error:

@@ -240,6 +240,11 @@ class Connection(asyncio.Protocol):
         return self._dialogue.statistics
 
     @property
+    def unanswered(self) -> int:
+        """How many requests wait for an answer."""
+        return self._dialogue.unanswered
+
+    @property
     def counters(self) -> Counters:
         """What came without having been asked for."""
         return self._dialogue.counters

@@ -21,17 +21,19 @@ from typing import TYPE_CHECKING, ClassVar
 from contivpp_core.config import ConfigSection
 from contivpp_core.events import VppConnected, VppLost
 from contivpp_core.items import AnyDescriptor, Unavailable
+from contivpp_core.metrics import Metric
 from contivpp_core.node import NETWORK_INTERFACE
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.client import Connected, VppClient
-from contivpp_vpp.connection import ConnectionSettings
+from contivpp_vpp.connection import Connection, ConnectionSettings
 from contivpp_vpp.descriptors import all_descriptors
 from contivpp_vpp.drift import InterfaceWatch
 from contivpp_vpp.errors import NotConnected
 from contivpp_vpp.incarnation import Incarnation
 from contivpp_vpp.nics import Nics
+from contivpp_vpp.own_metrics import connection_metrics
 from contivpp_vpp.probe import TapSupport, probe_tap, recall, remember
 from contivpp_vpp.settings import VppSettings
 from contivpp_vpp.short_paths import ShortPaths
@@ -124,6 +126,14 @@ class VppPlugin(Plugin):
         return all_descriptors(
             self._access, persistent_taps=settings.persistent_taps, paths=paths, unmarked=self._unmarked
         )
+
+    @hookimpl
+    def metrics(self) -> list[Metric]:
+        return connection_metrics(self._connection)
+
+    def _connection(self) -> Connection | None:
+        client = self._access.client
+        return client if isinstance(client, Connection) and client.alive else None
 
     # --- life
 

@@ -12,7 +12,7 @@ import gc
 
 __all__ = ["spare"]
 
-_THRESHOLDS = (10_000, 3, 1000)
+_THRESHOLDS = (4000, 3, 1000)
 """Few objects at once: a collection stops everything for some milliseconds, a full one for much longer."""
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A watch of etcd: one stream, whose events become batches of whole revisions.
 
-What comes while the reader is busy is handed over as one batch, up to a limit, then etcd has to wait. A response that etcd
-has cut into fragments is put together first. A batch's revision is that of its last event: the one in the header of a
-response may be ahead of events that are still to come.
+What comes while the reader is busy is handed over as one batch, up to a limit, then etcd has to wait. A response that
+etcd has cut into fragments is put together first. A batch's revision is that of its last event: the one in the header
+of a response may be ahead of events that are still to come.
 
 A quiet watch learns how far it is from etcd's own notifications (`--experimental-watch-progress-notify-interval`, ten
 minutes by default). Asking for one is safe only since 3.4.25 and 3.5.8: before, the answer could overtake events.
@@ -207,5 +207,3 @@ def _event(event: Any) -> WatchEvent:
     kv = event.kv
     value = None if event.type == DELETE else kv.value
     return WatchEvent(kv.key.decode(errors="surrogateescape"), value, kv.mod_revision)
-
-

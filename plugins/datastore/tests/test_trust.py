@@ -71,7 +71,7 @@ class World:
     async def _become(self, content: dict[str, Any]) -> None:
         cut = self.store._outage
         self.store.outage(True)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.5)  # every connection ends
         self.store.__dict__.update({**_own(content), "_watchers": self.store._watchers, "_outage": True})
         self.store.outage(cut)
 
@@ -301,9 +301,8 @@ STEPS = st.lists(
 )
 
 
-async def _step(world: World, kind: str, name: str) -> None:
-    """Carry out a step; the reflector tells each change at once, and sweeps only when `sweep` says so."""
-    cut, world.store._outage = world.store._outage, False
+async def _written(world: World, kind: str, name: str) -> None:
+    """Carry out a step that concerns what is in the store; the reflector tells each change at once."""
     match kind:
         case "put1" | "put2":
             world.pods[name] = kind[-1]
@@ -311,9 +310,8 @@ async def _step(world: World, kind: str, name: str) -> None:
         case "delete":
             world.pods.pop(name, None)
             await world.store.delete(object_key("Pod", "default", name))
-        case "publish":
-            if name in world.nodes:
-                await world.publish(name)
+        case "publish" if name in world.nodes:
+            await world.publish(name)
         case "drain":
             world.nodes.discard(name)
             await world.store.delete(object_key("Node", "", name))
@@ -322,14 +320,19 @@ async def _step(world: World, kind: str, name: str) -> None:
         case "join":
             world.nodes.add(name)
             await world.store.put(object_key("Node", "", name), named(name))
-        case "save":
-            world.save()
         case "sweep":
             await world.sweep()
-        case "compact":
-            world.store.compact(world.store.revision + 1)
+
+
+async def _step(world: World, kind: str, name: str) -> None:
+    cut, world.store._outage = world.store._outage, False  # the agent cannot reach the store; others can
+    await _written(world, kind, name)
+    if kind == "compact":
+        world.store.compact(world.store.revision + 1)
     world.store._outage = cut
     match kind:
+        case "save":
+            world.save()
         case "wipe":
             await world.wipe()
         case "restore":
@@ -341,6 +344,26 @@ async def _step(world: World, kind: str, name: str) -> None:
     await asyncio.sleep(0)
 
 
+class Memory:
+    """What an agent has known in its life, of what exists without a break since."""
+
+    def __init__(self, world: World, agent: Agent) -> None:
+        self._world, self._agent = world, agent
+        self._known: dict[str, set[str]] = {POD.name: set(), CLUSTER_NODE.name: set()}
+        self._dead: set[str] = set()  # was deleted; that may not have been heard of yet
+
+    def check(self, kind: str, name: str) -> None:
+        if kind in ("delete", "drain"):
+            self._dead.add(name if kind == "drain" else f"default/{name}")
+        pods = {f"default/{name}" for name in self._world.pods}
+        for table, existing in ((POD.name, pods), (CLUSTER_NODE.name, self._world.nodes)):
+            now = set(self._agent.state.table(table))
+            self._dead -= {name for name in self._dead if name not in now and ("/" in name) == (table == POD.name)}
+            known = (self._known[table] & existing) - self._dead
+            assert known <= now, f"{kind} {name}: {known - now} of {table} was forgotten"
+            self._known[table] = known | (now & existing)
+
+
 @settings(max_examples=300, deadline=None)
 @given(STEPS)
 @example([("publish", "node1"), ("sweep", ""), ("sleep", ""), ("wipe", ""), ("restart", ""), ("sleep", "")])
@@ -348,17 +371,12 @@ def test_nothing_that_exists_is_ever_forgotten(steps: list[tuple[str, str]]) -> 
     """And in the end, when reflector and nodes have written, the tables are what the API server has."""
 
     async def life(world: World, rest: list[tuple[str, str]], folder: Path) -> None:
-        known: dict[str, set[str]] = {}
         async with agent_of(world, folder) as (agent, _):
+            memory = Memory(world, agent)
             while rest and rest[0][0] != "restart":
-                step = rest.pop(0)
-                await _step(world, *step)
-                alive = {POD.name: {f"default/{n}" for n in world.pods}, CLUSTER_NODE.name: world.nodes}
-                for table, existing in alive.items():
-                    now = set(agent.state.table(table))
-                    known[table] = known.get(table, set()) & existing
-                    assert known[table] <= now, f"{step}: {known[table] - now} of {table} was forgotten"
-                    known[table] = (known[table] | now) & existing
+                kind, name = rest.pop(0)
+                await _step(world, kind, name)
+                memory.check(kind, name)
             if rest:
                 rest.pop(0)
                 return

@@ -19,6 +19,7 @@ from contextlib import aclosing
 import msgspec
 
 from contivpp_core.agent import Agent
+from contivpp_core.clock import gently
 from contivpp_core.cluster import MalformedValue
 from contivpp_core.kubernetes import NODE
 from contivpp_core.kvstore import (
@@ -205,7 +206,7 @@ class Mirror:
                     self._replaced()
             self.trust.listed((item.key, item.value) for item in listing.items)
             known = self.revision if self.revision <= listing.revision else -1  # -1: the store was put back
-            records, kept = self._read(listing, known)
+            records, kept = await self._read(listing, known)
             if self._nodes:
                 await self._agent.controller.write("local mirror: nodes", self._known_nodes)
             await self._agent.controller.write("store: list", lambda: self._difference(records, kept))
@@ -213,12 +214,12 @@ class Mirror:
             self._reached(listing.revision)
             self._remember(anchor_in(listing))
 
-    def _read(self, listing: Listing, known: int) -> tuple[list[Put], set[tuple[str, str]]]:
+    async def _read(self, listing: Listing, known: int) -> tuple[list[Put], set[tuple[str, str]]]:
         """Return a listing's records, and the places of all its keys that keep their record."""
         puts: list[Put] = []
         kept: set[tuple[str, str]] = set()
         self._forget({item.key for item in listing.items})
-        for item in listing.items:
+        async for item in gently(listing.items):
             where = self._place(item.key, item.revision)
             if where is None:
                 continue

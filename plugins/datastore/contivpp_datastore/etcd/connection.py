@@ -217,22 +217,30 @@ class Connection:
     async def _connect(self, endpoint: str) -> Link:
         link = Link(endpoint, self._channel(endpoint))
         try:
-            try:
-                status = await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-                    raise from_rpc(endpoint, error) from None
-            else:
-                link.version = _version(status.version)
-                link.cluster = status.header.cluster_id
+            known = await self._ask(link)
             if self.options.user:
                 await self._login(link)
+                if not known:  # since 3.6 that is told to users only
+                    await self._ask(link)
         except BaseException:
             with contextlib.suppress(Exception):
                 await link.channel.close()
             raise
         log.info("connected to etcd", extra={"endpoint": endpoint, "version": ".".join(map(str, link.version))})
         return link
+
+    async def _ask(self, link: Link) -> bool:
+        """Ask an endpoint which etcd it is; tell whether it says so."""
+        try:
+            status = await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
+        except grpc.aio.AioRpcError as error:
+            refused = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+            if refused or "user name is empty" in (error.details() or ""):
+                return False
+            raise from_rpc(link.endpoint, error) from None
+        link.version = _version(status.version)
+        link.cluster = status.header.cluster_id
+        return True
 
     def _channel(self, endpoint: str) -> grpc.aio.Channel:
         options, target = self.options, self.options.target(endpoint)

@@ -212,4 +212,4 @@ class Watch:
 def _event(event: Any) -> WatchEvent:
     kv = event.kv
     value = None if event.type == DELETE else kv.value
-    return WatchEvent(kv.key.decode(errors="surrogateescape"), value, kv.mod_revision)
+    return WatchEvent(kv.key.decode("utf-8", "surrogateescape"), value, kv.mod_revision)

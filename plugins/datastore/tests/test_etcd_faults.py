@@ -25,7 +25,7 @@ from contivpp_core.kvstore import (
 )
 from contivpp_datastore.etcd import access, rpc
 from contivpp_datastore.etcd.client import MOST_OPERATIONS, EtcdStore
-from contivpp_datastore.etcd.watch import asks_for_progress
+from contivpp_datastore.etcd.watch import Watch, asks_for_progress
 from tests.servers.certificates import Authority
 from tests.servers.etcd import NEEDS_ETCD, Etcd
 
@@ -327,6 +327,40 @@ async def test_failover_goes_on_with_a_watch(etcd: Etcd, store: EtcdStore) -> No
         await way.close()
 
 
+async def test_an_endpoint_that_falls_silent_is_left(etcd: Etcd, store: EtcdStore) -> None:
+    ways = [await Proxy.start(etcd.port), await Proxy.start(etcd.port)]
+    endpoints = tuple(way.endpoint for way in ways)
+    watched = EtcdStore(etcd.options(endpoints=endpoints, timeout=4.0, connect_timeout=1.0))
+    follower = Follower(watched, "/p/", await store.put("/start", b""))
+    await store.put("/p/a", b"0")
+    await follower.has(1)
+    silent = next(way for way in ways if way.endpoint == watched.endpoint)
+    silent.hold()
+    await store.put("/p/a", b"1")
+    assert (await watched.get("/p/a")).value == b"1"  # type: ignore[union-attr]
+    await follower.has(2)
+    assert watched.endpoint != silent.endpoint
+    assert [event.value for event in follower.events] == [b"0", b"1"]
+    await follower.close()
+    await watched.close()
+    for way in ways:
+        await way.close()
+
+
+async def test_a_watch_that_fails_is_told(store: EtcdStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: Watch, response: Any) -> None:
+        raise ValueError("something unforeseen")
+
+    start = await store.put("/p/a", b"1")
+    async with aclosing(store.watch("/p/", start + 1)) as watch:
+        await anext(watch)
+        monkeypatch.setattr(Watch, "_take", failing)
+        await store.put("/p/a", b"2")
+        with pytest.raises(StoreUnavailable, match="something unforeseen"):
+            async with asyncio.timeout(DEADLINE):
+                await anext(watch)
+
+
 async def test_leases_over_a_restart(etcd: Etcd, store: EtcdStore) -> None:
     lease = await store.grant(30)
     await store.put("/leased", b"1", lease=lease)
@@ -517,6 +551,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     @classmethod
     async def start(cls, target: int, at: int = 0) -> Proxy:
@@ -529,6 +565,10 @@ class Proxy:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def hold(self) -> None:
+        """Pass nothing on any more."""
+        self._flowing.clear()
+
     def cut(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
@@ -536,6 +576,7 @@ class Proxy:
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
+        self._flowing.set()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -554,6 +595,7 @@ class Proxy:
     async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(1 << 16):
+                await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
         except OSError:

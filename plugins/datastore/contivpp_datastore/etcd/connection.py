@@ -170,13 +170,22 @@ class Connection:
     # --- connecting
 
     async def lost(self, link: Link, error: grpc.aio.AioRpcError) -> None:
-        """Go to the next endpoint; with only one, a late answer is no reason to end everything else that uses it."""
-        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and len(self._endpoints) == 1:
+        """A call has failed because the connection is lost, or etcd cannot serve: go to the next endpoint."""
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            await self.late(link)
+        else:
+            self._leave(link, str(from_rpc(link.endpoint, error)))
+
+    async def late(self, link: Link) -> None:
+        """An answer is late. With one endpoint that is no reason to end everything else that uses it, if it answers."""
+        if len(self._endpoints) == 1:
             with contextlib.suppress(grpc.aio.AioRpcError, Dropped):
                 await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
                 return
+        self._leave(link, "an answer is late")
+
+    def _leave(self, link: Link, reason: str) -> None:
         if self._link is link:
-            reason = str(from_rpc(link.endpoint, error))
             log.info("etcd does not answer", extra={"endpoint": link.endpoint, "reason": reason})
             self._endpoints.append(self._endpoints.pop(self._endpoints.index(link.endpoint)))
             self.drop(link)

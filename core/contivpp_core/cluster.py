@@ -2,7 +2,7 @@
 """What is where in the cluster's store: the keys, and what their values mean.
 
 - `/contivpp/ids/<ID>`: which node has claimed an ID; the value is JSON, `{"name": NODE}`. An ID that rests after its
-  node is gone has `freed` (seconds since 1970) as well, one that was taken in place of another names that in `replaces`.
+  node is gone has `freed` (seconds since 1970), too; one that was taken in place of another names that in `replaces`.
 - `/contivpp/nodes/<name>`: a node as it published itself, the JSON of a `ClusterNode`.
 - `/contivpp/k8s/<Kind>/<namespace>/<name>`: a Kubernetes object as the API server has it, as JSON; `_` stands for the
   namespace of kinds without one.

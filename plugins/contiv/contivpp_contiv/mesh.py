@@ -100,7 +100,7 @@ class PeersRenderer:
 def _holder_of_id(view: View, node_id: int, own: str) -> str:
     """Return the node that an ID belongs to: whoever claimed it; without a claim this node, or the first by name."""
     claim = view.get(NODE_CLAIM.name, str(node_id))
-    if claim is not None:
+    if claim is not None and claim.held:
         return str(claim.name)
     config: NodeConfig | None = view.get(NODE_CONFIG.name, own)
     if config is not None and config.node_id == node_id:

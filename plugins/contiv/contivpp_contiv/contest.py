@@ -18,11 +18,9 @@ __all__ = ["ContestRenderer", "advice"]
 def advice(name: str, node_id: int, holder: str, *, configured: bool = False) -> str:
     """Return what is wrong where the ID of node `name` belongs to node `holder`, and what to do."""
     cure = "change contiv.nodeID here" if configured else f"drain {name}: without pods it takes another ID by itself"
-    return (
-        f"node {name} has ID {node_id}, which is node {holder}'s: until that is mended, {name} keeps its pods' "
-        f"addresses and is cut off from the other nodes; {cure}; or, if {holder} should not have it, drain {holder}, remove its "
-        "agent's state folder, and delete its Node object"
-    )
+    other = f"if {holder} should not have it, drain {holder}, remove its state folder, and delete its Node object"
+    state = f"{name} keeps its pods' addresses, and is cut off from the other nodes until that is mended"
+    return f"node {name} has ID {node_id}, which is node {holder}'s: {state}: {cure}; or, {other}"
 
 
 class ContestRenderer:

@@ -154,9 +154,10 @@ class Identity:
             self._due = time() + self._config.id_rest_seconds / 4
         if not self.held:
             return WAIT_SECONDS
-        if self._observer.missing(time()):
-            return min(self._config.node_gone_seconds, self._config.id_rest_seconds / 4)
-        return max(0.0, self._due - time())
+        grace = self._config.node_gone_seconds
+        left = [grace - seconds for seconds in self._observer.missing(time()).values()]
+        soon = [seconds + COALESCE_SECONDS for seconds in left if seconds > 0]
+        return max(0.0, min([self._due - time(), *(soon or [grace] * len(left))]))
 
     def _is_quiet(self) -> bool:
         """Tell whether the tables, too, say that all is as it was at the last look at the book."""

@@ -16,11 +16,11 @@ __all__ = ["ContestRenderer", "advice"]
 
 
 def advice(name: str, node_id: int, holder: str, *, configured: bool = False) -> str:
-    """Return what is wrong where the ID of node `name` belongs to node `holder`, and what to do."""
+    """Return what is wrong with node `name`, whose ID belongs to node `holder`, and what to do."""
     cure = "change contiv.nodeID here" if configured else f"drain {name}: without pods it takes another ID by itself"
     other = f"if {holder} should not have it, drain {holder}, remove its state folder, and delete its Node object"
     state = f"{name} keeps its pods' addresses, and is cut off from the other nodes until that is mended"
-    return f"node {name} has ID {node_id}, which is node {holder}'s: {state}: {cure}; or, {other}"
+    return f"has ID {node_id}, which is node {holder}'s: {state}: {cure}; or, {other}"
 
 
 class ContestRenderer:
@@ -41,9 +41,10 @@ class ContestRenderer:
         claim: NodeClaim | None = view.get(NODE_CLAIM.name, str(own.node_id))
         if claim is not None and claim.held and claim.name != key:
             reason = advice(key, own.node_id, claim.name, configured=self._configured)
-            yield Fault(subject="node ID", reason=reason)
+            yield Fault(subject=f"node {key}", reason=reason)
             return
         annotated: tuple[Node, ...] = view.where(NODE.name, node_id=str(own.node_id))
         if others := [node.name for node in annotated if node.name != key]:
-            which = f"node {others[0]} is annotated with ID {own.node_id} ({NODE_ID_ANNOTATION}), which node {key} has"
-            yield Fault(subject="node ID", reason=f"{which}: remove the annotation from whichever node it is wrong on")
+            reason = f"has ID {own.node_id}, and node {others[0]} is annotated with it ({NODE_ID_ANNOTATION})"
+            cure = "remove the annotation from whichever node it is wrong on"
+            yield Fault(subject=f"node {key}", reason=f"{reason}: {cure}")

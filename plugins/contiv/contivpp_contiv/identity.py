@@ -236,7 +236,8 @@ class Identity:
     async def _give_way(self, book: IdBook, contested: Contested) -> bool:
         """Say that the ID is another's; take another one if no pod needs this one. Tell whether it was given up."""
         agent = self._agent
-        self._say(advice(agent.node_name, self._id, contested.holder, configured=self._configured))
+        reason = advice(agent.node_name, self._id, contested.holder, configured=self._configured)
+        self._say(f"node {agent.node_name} {reason}")
         if contested.surrender is not None:
             return await book.surrender(contested.surrender, agent.clock.now())
         if self._configured or self._has_pods():

@@ -69,10 +69,12 @@ class PeersRenderer:
     def _fault(self, view: View, node: ClusterNode) -> str:
         holder = view.call(_holder_of_id, node.node_id, self._own)
         config: NodeConfig | None = view.get(NODE_CONFIG.name, self._own)
+        cure = f"its agent's status says what to do on node {node.name if holder != node.name else self._own}"
         if config is not None and config.node_id == node.node_id:
-            return f"has ID {node.node_id}, as this node has, and the ID is node {holder}'s: it is not connected"
+            reason = f"has ID {node.node_id}, as this node has, and the ID is node {holder}'s: it is not connected"
+            return f"{reason}; {cure}"
         if holder != node.name:
-            return f"says that it has ID {node.node_id}, which is node {holder}'s: it is not connected"
+            return f"says that it has ID {node.node_id}, which is node {holder}'s: it is not connected; {cure}"
         if view.get(NODE_SUBNETS.name, node.name) is None:
             return f"has ID {node.node_id}, for which ipam's networks have no subnet: enlarge them, or lower the ID"
         if wrong := [each for each in node.vpp_addresses if not is_ipv4_host(each)]:
@@ -83,7 +85,8 @@ class PeersRenderer:
         address = str(addresses[0].ip)
         holder = view.call(_holder_of_address, address, self._own)
         if holder != node.name:
-            return f"has the VPP address {address}, which is node {holder}'s: it is not connected"
+            cure = "give one of them another address, by its NodeConfig object's mainVPPInterface.ip"
+            return f"has the VPP address {address}, which is node {holder}'s: it is not connected; {cure}"
         return self._unreachable(view.get(UPLINK.name, self._own), addresses[0].ip)
 
     def _unreachable(self, uplink: Uplink | None, address: ipaddress.IPv4Address) -> str:

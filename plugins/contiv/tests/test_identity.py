@@ -267,7 +267,7 @@ async def test_a_node_with_pods_keeps_an_id_that_is_anothers_and_says_what_to_do
     assert "drain n2: without pods it takes another ID" in members[1].reason
     assert members[1].agent is not None
     (fault,) = members[1].agent.state.table("Fault").records()
-    assert (fault.subject, fault.reason) == ("node ID", members[1].reason)
+    assert f"{fault.subject} {fault.reason}" == members[1].reason
     await members[1].stop()
     await members[1].start()
     await until(lambda: "which is node n9's" in members[1].reason)
@@ -319,7 +319,8 @@ async def test_an_annotation_that_another_node_has_as_well_is_a_fault(store, mem
     await members[0].register(2)
     await until(lambda: len(members[1].agent.state.table("Fault")) > 0)
     (fault,) = members[1].agent.state.table("Fault").records()
-    assert "node n1 is annotated with ID 2 (contivpp.io/node-id), which node n2 has" in fault.reason
+    assert fault.subject == "node n2"
+    assert "has ID 2, and node n1 is annotated with it (contivpp.io/node-id)" in fault.reason
     assert await all_hold(members) == [1, 2]
 
 

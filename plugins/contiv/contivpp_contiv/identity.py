@@ -34,6 +34,7 @@ from contivpp_contiv.observer import Observer
 from contivpp_contiv.records import LOCAL_POD, PODS
 from contivpp_contiv.repeat import pause
 from contivpp_core.agent import Agent
+from contivpp_core.errors import ContivError
 from contivpp_core.identity import IdBook
 from contivpp_core.kubernetes import NODE
 from contivpp_core.ledger import LedgerWrite
@@ -75,6 +76,7 @@ class Identity:
         self._id = 0
         self._observer = Observer(agent.node_name, config.id_rest_seconds)
         self._due = 0.0
+        self._refused: set[str] = set()  # nodes that are gone, and whose IDs cannot be freed
         self._wake = asyncio.Event()
         self._unfollow: Callable[[], None] = lambda: None
         self._task: asyncio.Task[None] | None = None
@@ -266,8 +268,17 @@ class Identity:
         missing = self._observer.missing(self._agent.clock.time())
         gone = self._config.node_gone_seconds
         for left in abandoned(sight, missing, self._published(), gone):
-            if isinstance(left, NodeClaim):
-                if await book.free(left, self._agent.clock.now()):
-                    log.info("node %s is gone: ID %d rests", left.name, left.node_id)
-            elif await book.forget(left):
-                log.info("node %s is gone: it is forgotten", left)
+            name = left.name if isinstance(left, NodeClaim) else left
+            try:
+                if isinstance(left, NodeClaim):
+                    freed = await book.free(left, self._agent.clock.now())
+                else:
+                    freed = await book.forget(left)
+            except ContivError as error:  # this agent may not be allowed to; another is, or what mirrors Kubernetes
+                if name not in self._refused:
+                    log.warning("node %s is gone, and this agent cannot free its ID: %s", name, error)
+                self._refused.add(name)
+                continue
+            self._refused.discard(name)
+            if freed:
+                log.info("node %s is gone: its ID rests, and what it published is removed", name)

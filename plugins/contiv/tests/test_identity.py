@@ -13,7 +13,7 @@ from typing import Any
 from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import IDS, claim_value, decode_claim, encode_node, id_key, node_key
-from contivpp_core.kvstore import KVStore
+from contivpp_core.kvstore import KVStore, KVStoreError
 from contivpp_core.node import ClusterNode, NodeClaim
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_datastore.embedded.client import EmbeddedStore
@@ -248,6 +248,21 @@ async def test_what_a_node_without_a_claim_left_is_forgotten(store, members):
     assert await store.get(node_key("n9")) is None
 
 
+@simulated(2)
+async def test_an_agent_that_may_not_free_goes_on(store, members):
+    async def refuse(*args: object, **kwargs: object) -> None:
+        raise KVStoreError("not permitted")
+
+    await members[1].stop()
+    await members[1].unregister()
+    original, store.transaction = store.transaction, refuse
+    await asyncio.sleep(1000)
+    assert members[0].held
+    assert members[0].reason == ""
+    store.transaction = original
+    await until(lambda: not members[0].agent.state.get("NodeClaim", "2").held, 200)
+
+
 # --- two nodes with one ID
 
 
@@ -274,6 +289,17 @@ async def test_a_node_with_pods_keeps_an_id_that_is_anothers_and_says_what_to_do
     await members[1].end_pod()
     await store.put(id_key(7), claim_value("other"))  # any change
     assert await all_hold(members) == [1, 3]
+
+
+@simulated(3)
+async def test_a_node_has_its_id_back_when_the_other_is_gone(store, members):
+    other = Member("n9", store)
+    await members[1].add_pod()
+    await give_away(store, members[1])
+    await until(lambda: "which is node n9's" in members[1].reason)
+    await other.unregister()
+    await until(lambda: members[1].held, 90)
+    assert (members[1].node_id, members[1].reason) == (2, "")
 
 
 @simulated(2)

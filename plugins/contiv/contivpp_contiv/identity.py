@@ -54,6 +54,8 @@ WAIT_SECONDS = 0.5
 """How often is looked again while something is open."""
 ADDING_SECONDS = 1.0
 """Within that time, an ADD that has an address already is in the ledger."""
+CONTEST_SECONDS = 5.0
+"""For so long an ID must be another's before it is given up: a store that was put back is mended by then."""
 MOST_TRIES = 1000
 _TABLES = frozenset({NODE.name, NODE_CLAIM.name, CLUSTER_NODE.name})
 
@@ -76,6 +78,7 @@ class Identity:
         self._id = 0
         self._observer = Observer(agent.node_name, config.id_rest_seconds)
         self._due = 0.0
+        self._contested: float | None = None  # since when the ID has been another's
         self._refused: set[str] = set()  # nodes that are gone, and whose IDs cannot be freed
         self._wake = asyncio.Event()
         self._unfollow: Callable[[], None] = lambda: None
@@ -192,6 +195,8 @@ class Identity:
 
     async def _carry_out(self, book: IdBook, decision: Decision, asked: float) -> bool:
         """Do what was decided; tell whether it is to be looked at again at once."""
+        if not isinstance(decision, Contested):
+            self._contested = None
         if isinstance(decision, Hold | Adopt | Claim):
             return await self._settle(book, decision, asked)
         if isinstance(decision, Surrender):
@@ -242,7 +247,9 @@ class Identity:
         self._say(f"node {agent.node_name} {reason}")
         if contested.surrender is not None:
             return await book.surrender(contested.surrender, agent.clock.now())
-        if self._configured or self._has_pods():
+        time = agent.clock.time()
+        self._contested = time if self._contested is None else self._contested
+        if self._configured or self._has_pods() or time - self._contested < CONTEST_SECONDS:
             return False
         # From now on no ADD gets an address; one that has got its own just now is waited for.
         await agent.controller.write("node ID given up", [Delete(NODE_CONFIG.name, agent.node_name)])

@@ -312,6 +312,15 @@ async def test_a_node_without_pods_takes_another_id(store, members):
 
 
 @simulated(2)
+async def test_an_id_that_is_anothers_for_a_moment_is_kept(store, members):
+    await give_away(store, members[1])
+    await until(lambda: "which is node n9's" in members[1].reason)
+    await asyncio.sleep(3)
+    await store.put(id_key(2), claim_value("n9", freed=1.0))
+    assert await all_hold(members) == [1, 2]
+
+
+@simulated(2)
 async def test_an_add_that_is_under_way_keeps_the_id(store, members):
     async def add() -> None:
         await until(lambda: members[1].node_id == 0)

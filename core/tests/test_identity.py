@@ -10,7 +10,7 @@ import pytest
 from contivpp_core.cluster import IDS, claim_value, decode_claim, id_key, node_key, object_key
 from contivpp_core.identity import HasIdentity, StoreIdBook, StorePublisher, annotation_for
 from contivpp_core.kubernetes import Node, decode
-from contivpp_core.kvstore import StoreUnavailable
+from contivpp_core.kvstore import DeleteKey, KVStoreError, StoreUnavailable
 from contivpp_core.node import ClusterNode, NodeClaim
 from contivpp_core.testing.kvstore import MemoryKVStore
 
@@ -66,6 +66,20 @@ async def test_freeing_removes_what_the_node_published_and_can_be_done_by_two(st
     assert not await book.free(held(1, "a"), 6.0)
     assert await book.claims() == (rests(1, "a", 5.0),)
     assert await store.get(node_key("a")) is None
+
+
+async def test_who_may_not_remove_what_a_node_published_frees_its_id_all_the_same(store):
+    class Guarded(MemoryKVStore):
+        async def transaction(self, compares, success, failure=()):
+            if any(isinstance(operation, DeleteKey) for operation in success):
+                raise KVStoreError("not permitted")
+            return await super().transaction(compares, success, failure)
+
+    guarded = Guarded()
+    book = StoreIdBook(guarded)
+    await book.claim(held(1, "a"), None)
+    assert await book.free(held(1, "a"), 5.0)
+    assert await book.claims() == (rests(1, "a", 5.0),)
 
 
 async def test_the_id_of_a_node_that_is_back_is_not_freed(store):

@@ -21,7 +21,16 @@ from contivpp_contiv.node import is_ipv4_host
 from contivpp_contiv.records import PEER, UPLINK, Peer, Uplink
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.items import Item
-from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, NODE_SUBNETS, ClusterNode, NodeConfig, NodeSubnets
+from contivpp_core.node import (
+    CLUSTER_NODE,
+    NODE_CLAIM,
+    NODE_CONFIG,
+    NODE_SUBNETS,
+    ClusterNode,
+    NodeClaim,
+    NodeConfig,
+    NodeSubnets,
+)
 from contivpp_core.records import Record
 from contivpp_core.renderers import View
 from contivpp_vpp import items as vpp
@@ -49,7 +58,7 @@ class PeersRenderer:
     def render(self, view: View, key: str) -> Iterable[Item | Record]:
         """Return the peer, or why it is none."""
         node: ClusterNode = view.get(self.table, key)
-        if key == self._own:
+        if key == self._own or view.call(_is_gone, key, node.node_id):
             return
         if reason := self._fault(view, node):
             yield Fault(subject=f"node {key}", reason=reason)
@@ -98,6 +107,12 @@ class PeersRenderer:
         cure = "" if self._overlay else ": without the overlay all nodes must be on one link"
         cure = cure or ", and there is no gateway: set ipam.defaultGateway"
         return f"has the VPP address {address}, which is not on this node's link {link}{cure}"
+
+
+def _is_gone(view: View, name: str, node_id: int) -> bool:
+    """Tell whether a node's ID was freed; what it published may be left for a while."""
+    claim: NodeClaim | None = view.get(NODE_CLAIM.name, str(node_id))
+    return claim is not None and not claim.held and claim.name == name
 
 
 def _holder_of_id(view: View, node_id: int, own: str) -> str:

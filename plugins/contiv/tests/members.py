@@ -52,8 +52,9 @@ class MemberPlugin(Plugin):
 class Member:
     """A node; its ledger outlives its agents."""
 
-    def __init__(self, name: str, store: KVStore, **settings: Any) -> None:
+    def __init__(self, name: str, store: KVStore, *, reflected: bool = False, **settings: Any) -> None:
         self.name = name
+        self.reflected = reflected
         self.ledger = Ledger.open(None)
         self.settings = settings
         self._store = store
@@ -62,7 +63,11 @@ class Member:
 
     async def start(self) -> None:
         self.plugin = MemberPlugin(self.settings)
-        config = {"nodeName": self.name, "plugins": ["datastore", "contiv"]}
+        config = {
+            "nodeName": self.name,
+            "plugins": ["datastore", "contiv"],
+            "datastore": {"reflected": self.reflected, "localMirror": False},
+        }
         plugins = [DatastorePlugin(self._store), self.plugin]
         self.agent = Agent(config, plugins, ledger=self.ledger, ledger_path=None, serve=False)
         await self.agent.start()

@@ -14,6 +14,7 @@ from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import IDS, claim_value, decode_claim, encode_node, id_key, node_key
 from contivpp_core.kvstore import KVStore, KVStoreError
+from contivpp_core.markers import marker_key, marker_value
 from contivpp_core.node import ClusterNode, NodeClaim
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_datastore.embedded.client import EmbeddedStore
@@ -116,6 +117,34 @@ async def test_a_store_that_is_wiped_while_agents_run_has_their_claims_again_at_
     assert [(claim.node_id, claim.name) for claim in await claims(store)] == [(n, f"n{n}") for n in range(1, 5)]
     assert [member.node_id for member in members] == [1, 2, 3, 4]
     assert [member.reason for member in members] == [""] * 4
+
+
+def test_in_a_store_that_a_reflector_fills_the_claims_are_there_again_before_it_is():
+    async def main() -> None:
+        store = MemoryKVStore()
+        members = [Member(f"n{number}", store, reflected=True, **SETTINGS) for number in (1, 2, 3)]
+        await members[0].register()
+        await members[0].start()
+        await asyncio.sleep(30)
+        assert "no Node object n1" in members[0].reason  # it is there, but nobody says that others are, too
+        await store.put(marker_key("Node"), marker_value())
+        for member in members:
+            await member.register()
+            if member.agent is None:
+                await member.start()
+            await all_hold([member])
+        await wipe(store)
+        await asyncio.sleep(1)
+        assert [(claim.node_id, claim.name) for claim in await claims(store)] == [(n, f"n{n}") for n in range(1, 4)]
+        for member in members:
+            assert [(claim.node_id, claim.name) for claim in member.agent.state.table("NodeClaim").records()] == [
+                (n, f"n{n}") for n in range(1, 4)
+            ]
+        await asyncio.sleep(1000)
+        assert [member.reason for member in members] == [""] * 3
+        await asyncio.gather(*(member.stop() for member in members))
+
+    run_simulated(main())
 
 
 @simulated(4)

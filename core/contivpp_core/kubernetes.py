@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from contivpp_core.cluster import is_node_id
 from contivpp_core.errors import ContivError
 from contivpp_core.kubernetes_services import (
     ENDPOINT_SLICE,
@@ -34,6 +35,7 @@ __all__ = [
     "KINDS",
     "NAMESPACE",
     "NODE",
+    "NODE_ID_ANNOTATION",
     "NODE_SETTINGS",
     "POD",
     "SERVICE",
@@ -53,6 +55,10 @@ __all__ = [
     "ServicePort",
     "decode",
 ]
+
+
+NODE_ID_ANNOTATION = f"{ANNOTATION_PREFIX}node-id"
+"""The annotation of a Node object that holds the node's ID, as a decimal number."""
 
 
 class MalformedObject(ContivError):
@@ -108,11 +114,12 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True):
 
 
 class Node(Record, frozen=True, kw_only=True):
-    """A node."""
+    """A node. `node_id` is the ID of contivpp that it is annotated with; 0: none, or none that can be read."""
 
     name: str
     labels: Pairs = ()
     addresses: tuple[NodeAddress, ...] = ()
+    node_id: int = 0
 
 
 class InterfaceSettings(msgspec.Struct, frozen=True, order=True):
@@ -154,7 +161,10 @@ NODE: Table[Node] = Table(
     "Node",
     Node,
     lambda node: node.name,
-    indexes={"address": lambda node: tuple(sorted({entry.address for entry in node.addresses}))},
+    indexes={
+        "address": lambda node: tuple(sorted({entry.address for entry in node.addresses})),
+        "node_id": lambda node: (str(node.node_id),) if node.node_id else (),
+    },
     labels=_label_map,
 )
 NODE_SETTINGS: Table[NodeSettings] = Table("NodeSettings", NodeSettings, lambda settings: settings.name)
@@ -269,10 +279,12 @@ def _namespace(found: _NamespaceObject) -> Namespace:
 
 def _node(found: _NodeObject) -> Node:
     addresses = (found.status or _NodeStatus()).addresses or ()
+    annotated = (found.metadata.annotations or {}).get(NODE_ID_ANNOTATION, "")
     return Node(
         name=found.metadata.name,
         labels=pairs(found.metadata.labels),
         addresses=tuple(dict.fromkeys(addresses)),
+        node_id=int(annotated) if is_node_id(annotated) else 0,
     )
 
 

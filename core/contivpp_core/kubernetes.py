@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes objects that the whole agent reads: pods, namespaces, nodes, services and their endpoints.
+"""Kubernetes objects that the whole agent reads: pods, namespaces, nodes, services and their endpoints, policies.
 
 A record holds only the fields that something renders, so that the many changes of an object that concern nobody
 are no change. Objects are decoded straight from the API's JSON into these fields; whatever else an object holds is
@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from contivpp_core.errors import ContivError
+from contivpp_core.kubernetes_policies import NETWORK_POLICY, NetworkPolicy
+from contivpp_core.kubernetes_policies import SHAPES as POLICY_SHAPES
 from contivpp_core.kubernetes_services import (
     ENDPOINT_SLICE,
     SERVICE,
@@ -33,6 +35,7 @@ __all__ = [
     "ENDPOINT_SLICE",
     "KINDS",
     "NAMESPACE",
+    "NETWORK_POLICY",
     "NODE",
     "NODE_SETTINGS",
     "POD",
@@ -45,6 +48,7 @@ __all__ = [
     "InterfaceSettings",
     "MalformedObject",
     "Namespace",
+    "NetworkPolicy",
     "Node",
     "NodeAddress",
     "NodeSettings",
@@ -52,6 +56,7 @@ __all__ = [
     "Service",
     "ServicePort",
     "decode",
+    "shape_of",
 ]
 
 
@@ -112,7 +117,12 @@ class Node(Record, frozen=True, kw_only=True):
 
     name: str
     labels: Pairs = ()
+    annotations: Pairs = ()
     addresses: tuple[NodeAddress, ...] = ()
+
+    def annotation(self, name: str) -> str:
+        """Return the annotation `contivpp.io/<name>`, or "" where there is none."""
+        return dict(self.annotations).get(ANNOTATION_PREFIX + name, "")
 
 
 class InterfaceSettings(msgspec.Struct, frozen=True, order=True):
@@ -158,7 +168,7 @@ NODE: Table[Node] = Table(
     labels=_label_map,
 )
 NODE_SETTINGS: Table[NodeSettings] = Table("NodeSettings", NodeSettings, lambda settings: settings.name)
-TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE, NODE_SETTINGS, SERVICE, ENDPOINT_SLICE)
+TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE, NODE_SETTINGS, SERVICE, ENDPOINT_SLICE, NETWORK_POLICY)
 """Every agent has these tables."""
 
 
@@ -272,6 +282,7 @@ def _node(found: _NodeObject) -> Node:
     return Node(
         name=found.metadata.name,
         labels=pairs(found.metadata.labels),
+        annotations=pairs(found.metadata.annotations, ANNOTATION_PREFIX),
         addresses=tuple(dict.fromkeys(addresses)),
     )
 
@@ -309,6 +320,7 @@ _KINDS: Mapping[type[Record], tuple[type[Any], Callable[[Any], Record]]] = {
     Node: (_NodeObject, _node),
     NodeSettings: (_NodeConfigObject, _node_settings),
     **SHAPES,
+    **POLICY_SHAPES,
 }
 KINDS: Mapping[str, AnyTable] = {
     "Pod": POD,
@@ -317,12 +329,22 @@ KINDS: Mapping[str, AnyTable] = {
     "NodeConfig": NODE_SETTINGS,
     "Service": SERVICE,
     "EndpointSlice": ENDPOINT_SLICE,
+    "NetworkPolicy": NETWORK_POLICY,
 }
 """The API's kinds that are read, and the tables that hold them."""
 
 _DECODERS = {kind: msgspec.json.Decoder(shape) for kind, (shape, _) in _KINDS.items()}
 
 R = TypeVar("R", bound=Record)
+
+
+def shape_of(kind: type[R]) -> tuple[type[Any], Callable[[Any], R]]:
+    """Return the API's shape of a kind, and what makes the record of it (or raises `msgspec.ValidationError`).
+
+    For readers of many objects at once: lists, and watches. Every shape has `metadata` with `name` and
+    `resource_version`.
+    """
+    return _KINDS[kind]  # type: ignore[return-value]
 
 
 def decode(kind: type[R], found: bytes | Mapping[str, Any]) -> R:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from contivpp_core.cluster import is_node_id
 from contivpp_core.errors import ContivError
 from contivpp_core.kubernetes_policies import NETWORK_POLICY, NetworkPolicy
 from contivpp_core.kubernetes_policies import SHAPES as POLICY_SHAPES
@@ -37,6 +38,7 @@ __all__ = [
     "NAMESPACE",
     "NETWORK_POLICY",
     "NODE",
+    "NODE_ID_ANNOTATION",
     "NODE_SETTINGS",
     "POD",
     "SERVICE",
@@ -58,6 +60,10 @@ __all__ = [
     "decode",
     "shape_of",
 ]
+
+
+NODE_ID_ANNOTATION = f"{ANNOTATION_PREFIX}node-id"
+"""The annotation of a Node object that holds the node's ID, as a decimal number."""
 
 
 class MalformedObject(ContivError):
@@ -113,12 +119,13 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True):
 
 
 class Node(Record, frozen=True, kw_only=True):
-    """A node."""
+    """A node. `node_id` is the ID of contivpp that it is annotated with; 0: none, or none that can be read."""
 
     name: str
     labels: Pairs = ()
     annotations: Pairs = ()
     addresses: tuple[NodeAddress, ...] = ()
+    node_id: int = 0
 
     def annotation(self, name: str) -> str:
         """Return the annotation `contivpp.io/<name>`, or "" where there is none."""
@@ -279,11 +286,13 @@ def _namespace(found: _NamespaceObject) -> Namespace:
 
 def _node(found: _NodeObject) -> Node:
     addresses = (found.status or _NodeStatus()).addresses or ()
+    annotated = (found.metadata.annotations or {}).get(NODE_ID_ANNOTATION, "")
     return Node(
         name=found.metadata.name,
         labels=pairs(found.metadata.labels),
         annotations=pairs(found.metadata.annotations, ANNOTATION_PREFIX),
         addresses=tuple(dict.fromkeys(addresses)),
+        node_id=int(annotated) if is_node_id(annotated) else 0,
     )
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "NAMESPACE",
     "NETWORK_POLICY",
     "NODE",
+    "NODE_ADDRESSES_ANNOTATION",
     "NODE_ID_ANNOTATION",
     "NODE_SETTINGS",
     "POD",
@@ -64,6 +65,8 @@ __all__ = [
 
 NODE_ID_ANNOTATION = f"{ANNOTATION_PREFIX}node-id"
 """The annotation of a Node object that holds the node's ID, as a decimal number."""
+NODE_ADDRESSES_ANNOTATION = f"{ANNOTATION_PREFIX}addresses"
+"""The annotation of a Node object in which the node tells its addresses (`contivpp_core.published`)."""
 
 
 class MalformedObject(ContivError):
@@ -119,17 +122,17 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True):
 
 
 class Node(Record, frozen=True, kw_only=True):
-    """A node. `node_id` is the ID of contivpp that it is annotated with; 0: none, or none that can be read."""
+    """A node.
+
+    `node_id` is the ID of contivpp that it is annotated with; 0: none, or none that can be read. `published` is what it
+    is annotated with of its addresses (`contivpp_core.published` reads that).
+    """
 
     name: str
     labels: Pairs = ()
-    annotations: Pairs = ()
     addresses: tuple[NodeAddress, ...] = ()
     node_id: int = 0
-
-    def annotation(self, name: str) -> str:
-        """Return the annotation `contivpp.io/<name>`, or "" where there is none."""
-        return dict(self.annotations).get(ANNOTATION_PREFIX + name, "")
+    published: str = ""
 
 
 class InterfaceSettings(msgspec.Struct, frozen=True, order=True):
@@ -286,13 +289,14 @@ def _namespace(found: _NamespaceObject) -> Namespace:
 
 def _node(found: _NodeObject) -> Node:
     addresses = (found.status or _NodeStatus()).addresses or ()
-    annotated = (found.metadata.annotations or {}).get(NODE_ID_ANNOTATION, "")
+    annotations = found.metadata.annotations or {}
+    annotated = annotations.get(NODE_ID_ANNOTATION, "")
     return Node(
         name=found.metadata.name,
         labels=pairs(found.metadata.labels),
-        annotations=pairs(found.metadata.annotations, ANNOTATION_PREFIX),
         addresses=tuple(dict.fromkeys(addresses)),
         node_id=int(annotated) if is_node_id(annotated) else 0,
+        published=annotations.get(NODE_ADDRESSES_ANNOTATION, ""),
     )
 
 

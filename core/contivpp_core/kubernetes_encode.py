@@ -13,7 +13,14 @@ from typing import Any
 
 import msgspec
 
-from contivpp_core.kubernetes import Namespace, Node, NodeSettings, Pod
+from contivpp_core.kubernetes import (
+    NODE_ADDRESSES_ANNOTATION,
+    NODE_ID_ANNOTATION,
+    Namespace,
+    Node,
+    NodeSettings,
+    Pod,
+)
 from contivpp_core.kubernetes_policies import NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule
 from contivpp_core.kubernetes_services import SERVICE_LABEL, Endpoint, EndpointSlice, Service
 from contivpp_core.records import Record
@@ -64,7 +71,11 @@ def _namespace(namespace: Namespace) -> Object:
 
 def _node(node: Node) -> Object:
     addresses = [{"type": entry.type, "address": entry.address} for entry in node.addresses]
-    return {"metadata": _metadata(node), **_given(status=_given(addresses=addresses))}
+    metadata = _metadata(node)
+    if node.node_id or node.published:
+        told = {NODE_ID_ANNOTATION: str(node.node_id or ""), NODE_ADDRESSES_ANNOTATION: node.published}
+        metadata["annotations"] = {name: value for name, value in told.items() if value}
+    return {"metadata": metadata, **_given(status=_given(addresses=addresses))}
 
 
 def _node_settings(settings: NodeSettings) -> Object:

@@ -81,7 +81,8 @@ RECORDS: dict[str, st.SearchStrategy[Record]] = {
         Node,
         name=NAME,
         labels=LABELS,
-        annotations=ANNOTATIONS,
+        node_id=st.integers(0, 2**31),
+        published=TEXT,
         addresses=st.lists(st.builds(NodeAddress, TEXT, TEXT), max_size=3, unique=True).map(tuple),
     ),
     "NodeConfig": st.builds(

@@ -190,6 +190,8 @@ class StoreSink:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._due.clear()
+            self.marked.clear()
 
     def _stand(self, leading: bool, reason: str) -> None:
         changed = (leading, reason) != (self.leading, self.reason)

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connection to etcd: which endpoint is used, the token of the user, and calls that fail over.
+
+One endpoint is used at a time. When it does not answer, the next one is tried; when none does, callers are told, and the
+next round waits a time that grows and has jitter. A call that only reads is tried at every endpoint; one that writes is
+sent once, because whether a lost one was carried out is unknown. A channel that was lost is thrown away: grpc's own
+pauses, and certificates that were replaced meanwhile, are gone with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would print on stderr is in the errors
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # children of the agent use no grpc
+
+import grpc  # noqa: E402
+
+from contivpp_core.kvstore import KVStoreError, StoreUnavailable  # noqa: E402
+from contivpp_datastore.etcd import rpc  # noqa: E402
+from contivpp_datastore.etcd.faults import from_rpc, is_stale_login  # noqa: E402
+from contivpp_datastore.etcd.options import EtcdOptions  # noqa: E402
+
+__all__ = ["Connection", "Dropped", "Link", "undropped"]
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, without the pauses of an old one
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.keepalive_time_ms", 10_000),  # etcd refuses more than one in 5 s
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),  # etcd refuses these
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+
+class Dropped(StoreUnavailable):
+    """The channel was closed while a call was under way."""
+
+
+@contextlib.contextmanager
+def undropped(endpoint: str) -> Iterator[None]:
+    """Tell a call that grpc has cancelled, because its channel was closed, from a task that somebody has cancelled."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Dropped(f"{endpoint}: the connection to etcd was closed") from None
+    except grpc.aio.UsageError:
+        raise Dropped(f"{endpoint}: the connection to etcd is closed") from None
+
+
+class Link:
+    """A channel to one endpoint, which has answered."""
+
+    def __init__(self, endpoint: str, channel: grpc.aio.Channel) -> None:
+        self.endpoint = endpoint
+        self.channel = channel
+        self.token = ""
+        self.version: tuple[int, ...] = (0,)
+        self.cluster = 0
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what goes along with each call; `hasleader` has etcd refuse where it cannot know the newest state."""
+        leader = (("hasleader", "true"),)
+        return (*leader, ("token", self.token)) if self.token else leader
+
+    async def call(self, method: rpc.Method, request: Any, timeout: float) -> Any:
+        """Send one request and return the response, or raise grpc's error."""
+        with undropped(self.endpoint):
+            call = self.channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+            return await call(request, timeout=timeout, metadata=self.metadata())
+
+
+class Connection:
+    """The connection that all calls and watches of a store share."""
+
+    def __init__(self, options: EtcdOptions, *, rng: random.Random | None = None) -> None:
+        self.options = options
+        self._endpoints = list(options.endpoints)
+        self._random = rng or random.Random()
+        self._random.shuffle(self._endpoints)  # a cluster's agents spread over the members
+        self._link: Link | None = None
+        self._connecting = asyncio.Lock()
+        self._failures = 0
+        self._not_before = 0.0
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint in use, or the one that is tried next."""
+        return self._link.endpoint if self._link else self._endpoints[0]
+
+    @property
+    def cluster(self) -> int:
+        """The ID of the cluster that answers now, 0 if none does."""
+        return self._link.cluster if self._link else 0
+
+    async def close(self) -> None:
+        """Close everything; calls that are under way end."""
+        self._closed = True
+        if self._link is not None:
+            self.drop(self._link)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    # --- calls
+
+    async def call(self, method: rpc.Method, request: Any, *, timeout: float | None = None) -> Any:
+        """Carry out a call; raise KVStore's errors."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (timeout or self.options.timeout)
+        tries = len(self._endpoints) if method.safe else 1
+        while True:
+            link = await self.link(end)
+            try:
+                return await self._with_login(link, method, request, max(0.0, end - loop.time()) / tries)
+            except grpc.aio.AioRpcError as error:
+                failure = from_rpc(link.endpoint, error)
+                if error.code() not in _LOST:
+                    raise failure from None
+                await self.lost(link, error)
+            except Dropped as error:
+                failure = error
+            tries -= 1
+            if not tries or loop.time() >= end:
+                raise failure from None
+
+    async def _with_login(self, link: Link, method: rpc.Method, request: Any, timeout: float) -> Any:
+        token = link.token
+        try:
+            return await link.call(method, request, timeout)
+        except grpc.aio.AioRpcError as error:
+            if not self.options.user or not is_stale_login(error):
+                raise
+        await self.renew(link, token)
+        return await link.call(method, request, timeout)
+
+    async def renew(self, link: Link, token: str) -> None:
+        """Log in again, unless somebody else has done so since `token` was in use."""
+        async with self._connecting:
+            if link.token == token:
+                await self._login(link)
+
+    # --- connecting
+
+    async def lost(self, link: Link, error: grpc.aio.AioRpcError) -> None:
+        """Go to the next endpoint; with only one, a late answer is no reason to end everything else that uses it."""
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and len(self._endpoints) == 1:
+            with contextlib.suppress(grpc.aio.AioRpcError, Dropped):
+                await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
+                return
+        if self._link is link:
+            reason = str(from_rpc(link.endpoint, error))
+            log.info("etcd does not answer", extra={"endpoint": link.endpoint, "reason": reason})
+            self._endpoints.append(self._endpoints.pop(self._endpoints.index(link.endpoint)))
+            self.drop(link)
+
+    def drop(self, link: Link) -> None:
+        """Close a channel; what uses it ends."""
+        if self._link is link:
+            self._link = None
+        task = asyncio.get_running_loop().create_task(link.channel.close(), name="closing a channel to etcd")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def link(self, end: float | None = None) -> Link:
+        """Return a channel that works, made now if there is none; `end` is the loop's time to give up."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.options.timeout if end is None else end
+        try:
+            async with asyncio.timeout_at(end), self._connecting:
+                if self._closed:
+                    raise StoreUnavailable("the connection to etcd is closed")
+                if self._link is None:
+                    await asyncio.sleep(max(0.0, self._not_before - loop.time()))
+                    self._link = await self._any()
+                return self._link
+        except TimeoutError:
+            raise StoreUnavailable(f"{', '.join(self._endpoints)}: etcd gives no answer in time") from None
+
+    async def _any(self) -> Link:
+        """Try each endpoint once."""
+        errors: list[KVStoreError] = []
+        for endpoint in tuple(self._endpoints):
+            try:
+                link = await self._connect(endpoint)
+            except KVStoreError as error:
+                errors.append(error)
+                self._endpoints.append(self._endpoints.pop(0))
+                continue
+            self._failures = 0
+            return link
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16))
+        self._failures += 1
+        self._not_before = asyncio.get_running_loop().time() + pause * self._random.uniform(0.5, 1.0)
+        if len(errors) == 1:
+            raise errors[0]
+        raise _worst(errors)
+
+    async def _connect(self, endpoint: str) -> Link:
+        link = Link(endpoint, self._channel(endpoint))
+        try:
+            try:
+                status = await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+                    raise from_rpc(endpoint, error) from None
+            else:
+                link.version = _version(status.version)
+                link.cluster = status.header.cluster_id
+            if self.options.user:
+                await self._login(link)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await link.channel.close()
+            raise
+        log.info("connected to etcd", extra={"endpoint": endpoint, "version": ".".join(map(str, link.version))})
+        return link
+
+    def _channel(self, endpoint: str) -> grpc.aio.Channel:
+        options, target = self.options, self.options.target(endpoint)
+        if not endpoint.startswith("https:"):
+            return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        ca, key, certificate = options.certificates()
+        return grpc.aio.secure_channel(
+            target, grpc.ssl_channel_credentials(ca, key, certificate), options=CHANNEL_OPTIONS
+        )
+
+    async def _login(self, link: Link) -> None:
+        request = rpc.AUTHENTICATE.request(name=self.options.user, password=self.options.password())
+        link.token = ""
+        try:
+            response = await link.call(rpc.AUTHENTICATE, request, self.options.timeout)
+        except grpc.aio.AioRpcError as error:
+            if "authentication is not enabled" in (error.details() or ""):
+                log.warning("etcd asks nobody for a password, though a user is set", extra={"endpoint": link.endpoint})
+                return
+            raise from_rpc(link.endpoint, error) from None
+        link.token = response.token
+
+
+def _worst(errors: list[KVStoreError]) -> KVStoreError:
+    """Return one error for several: what an operator must mend comes before what may pass."""
+    text = "; ".join(str(error) for error in errors)
+    lasting = [error for error in errors if not isinstance(error, StoreUnavailable)]
+    return type(lasting[0])(text) if len(lasting) == len(errors) else StoreUnavailable(text)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    numbers = text.split("-")[0].split(".")
+    return tuple(int(number) for number in numbers if number.isdecimal()) or (0,)

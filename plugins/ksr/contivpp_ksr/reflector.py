@@ -35,6 +35,7 @@ WATCH_SECONDS = (300, 600)
 INITIAL_QUIET_SECONDS = 10.0
 """A server that does not know `sendInitialEvents` sends objects, and then no end of them."""
 WORKED_SECONDS = 5.0
+_NO_MATTER_HOW = frozenset((401, 403, 404, 410, 429))  # refusals that a list in pages would meet, too
 MOST_TOLD = 1000
 """So many malformed objects are remembered by name."""
 
@@ -200,9 +201,11 @@ class Reflector:
             if not self._list_again:
                 raise
             self.standing.failed_lists += 1
-            if error.status not in (400, 422):
+            if error.status in _NO_MATTER_HOW:
                 raise
-            self._without_watch_list(str(error))
+            if error.status in (400, 422):
+                self._without_watch_list(str(error))
+            # Over an old etcd the server agrees to a stream, and then tells an internal error in it.
             await self._list()
 
     async def _initial(self, blocks: AsyncIterator[bytes]) -> None:

@@ -31,6 +31,8 @@ class FakeApiServer:
         self.version = 100
         self.url = ""
         self.watch_list = watch_list
+        self.fails_initial = False
+        """As the real one over an etcd before 3.4.25: a watch with initial events is only an error."""
         self.knows_initial = knows_initial
         self.token = ""
         """What clients have to show; "" is nothing."""
@@ -164,7 +166,9 @@ class FakeApiServer:
         sent = self._first + sum(1 for entry in self._history if initial or entry[0] <= seen)
         lines = [_line("ADDED", json.dumps(found).encode()) for found in self._sorted(kind)] if initial else []
         await response.prepare(request)
-        if gone:
+        if initial and self.fails_initial:
+            gone, lines = True, [_line("ERROR", b'{"code":500,"reason":"InternalError","message":"RequestWatchProgress"}')]
+        elif gone:
             status = {"kind": "Status", "metadata": {}, "code": 410, "reason": "Expired", "message": "too old"}
             lines = [_line("ERROR", json.dumps(status).encode())]
         elif initial and self.knows_initial:

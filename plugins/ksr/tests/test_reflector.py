@@ -136,10 +136,11 @@ async def test_bookmarks_keep_a_quiet_watch_alive_and_its_version_new() -> None:
         assert sink.lists == 1
 
 
-@pytest.mark.parametrize("knows_initial", [True, False], ids=["refused", "silent"])
-async def test_a_server_without_watch_list_is_listed_in_pages(knows_initial: bool) -> None:
+@pytest.mark.parametrize("how", ["refused", "silent", "fails"])
+async def test_a_server_without_watch_list_is_listed_in_pages(how: str) -> None:
     sink = DictSink()
-    server = FakeApiServer(watch_list=not knows_initial, knows_initial=knows_initial)
+    server = FakeApiServer(watch_list=how != "refused", knows_initial=how != "silent")
+    server.fails_initial = how == "fails"
     for number in range(5):
         server.put("Pod", pod(f"p{number}"))
     async with server.serving(), reflecting(server, sink):

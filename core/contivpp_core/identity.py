@@ -13,7 +13,7 @@ what belongs there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from contivpp_core.cluster import (
@@ -63,6 +63,9 @@ class IdBook(Protocol):
 
     async def surrender(self, held: NodeClaim, at: float) -> bool:
         """Let an ID rest that its own node does not use; False if the entry is not `held` any more."""
+
+    async def forget(self, name: str) -> bool:
+        """Remove what a node published, if there is no Node object of that name at that moment; tell whether so."""
 
 
 class Publisher(Protocol):
@@ -116,6 +119,11 @@ class StoreIdBook:
         """Let an ID rest; raise StoreUnavailable."""
         return await self._exchange(held, NodeClaim(node_id=held.node_id, name=held.name, freed=at))
 
+    async def forget(self, name: str) -> bool:
+        """Remove the key of a node that is gone; raise StoreUnavailable."""
+        no_node = Compare(object_key("Node", "", name), 0)
+        return (await self._store.transaction((no_node,), (DeleteKey(node_key(name)),))).succeeded
+
     async def _exchange(
         self,
         old: NodeClaim | None,
@@ -147,15 +155,18 @@ class StorePublisher:
         await self._store.put(node_key(node.name), encode_node(node))
 
 
-def annotation_for(name: str, annotated: int, claims: Iterable[NodeClaim]) -> int:
-    """Return the ID that the Node object `name` should be annotated with, if it is now with `annotated` (0: not).
+def annotation_for(name: str, nodes: Mapping[str, int], claims: Iterable[NodeClaim]) -> int:
+    """Return the ID that the Node object `name` should be annotated with; 0: none.
 
-    An annotation outlives the book, so it is changed only if the node itself says that its new ID replaces that one; a
-    book that was lost, or put back to an older state, changes nothing.
+    `nodes` are all Node objects, and the IDs that they are annotated with now (0: none). An annotation outlives the
+    book, so it is changed only if the node itself says that its new ID replaces that one; a book that was lost, or put
+    back to an older state, changes nothing, and gives nobody what is another's.
     """
-    own = [claim for claim in claims if claim.held and claim.name == name]
+    annotated = nodes.get(name, 0)
+    taken = {node_id for other, node_id in nodes.items() if other != name}
+    own = [claim for claim in claims if claim.held and claim.name == name and claim.node_id not in taken]
     for claim in own:
-        if claim.node_id == annotated or (annotated and claim.replaces == annotated):
+        if annotated and annotated in (claim.node_id, claim.replaces):
             return claim.node_id
     return own[0].node_id if len(own) == 1 and not annotated else annotated
 

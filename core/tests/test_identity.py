@@ -113,7 +113,20 @@ def test_the_protocol_can_be_recognised():
     ],
 )
 def test_what_belongs_on_the_node_object(annotated, claims, expected):
-    assert annotation_for("a", annotated, claims) == expected
+    assert annotation_for("a", {"a": annotated, "b": 1}, claims) == expected
+
+
+def test_an_older_book_gives_no_node_what_another_is_annotated_with():
+    assert annotation_for("a", {"a": 0, "b": 3}, [held(3, "a")]) == 0
+
+
+async def test_what_a_node_published_is_forgotten_only_without_its_node_object(store):
+    await StorePublisher(store).publish(ClusterNode(name="a", node_id=1))
+    await store.put(object_key("Node", "", "a"), b"{}")
+    assert not await StoreIdBook(store).forget("a")
+    await store.delete(object_key("Node", "", "a"))
+    assert await StoreIdBook(store).forget("a")
+    assert await store.get(node_key("a")) is None
 
 
 @pytest.mark.parametrize(("text", "expected"), [("7", 7), ("07", 0), ("0", 0), ("-1", 0), ("x", 0), ("9" * 12, 0)])

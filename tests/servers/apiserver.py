@@ -72,7 +72,9 @@ def build() -> str:
     made = CACHE.with_suffix(f".{os.getpid()}")
     version = "k8s.io/component-base/version"
     numbers = VERSION.removeprefix("v").split(".")
-    flags = f"-s -w -X {version}.gitVersion={VERSION} -X {version}.gitMajor={numbers[0]} -X {version}.gitMinor={numbers[1]}"
+    flags = (
+        f"-s -w -X {version}.gitVersion={VERSION} -X {version}.gitMajor={numbers[0]} -X {version}.gitMinor={numbers[1]}"
+    )
     command = [go, "build", "-trimpath", "-ldflags", flags, "-o", str(made), "."]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
     done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, check=False)
@@ -85,7 +87,9 @@ def build() -> str:
 class ApiServer:
     """One kube-apiserver over an etcd. It starts with `with`, or by `start`."""
 
-    def __init__(self, folder: Path, etcd: str, *, users: tuple[str, ...] = (), arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, etcd: str, *, users: tuple[str, ...] = (), arguments: tuple[str, ...] = ()
+    ) -> None:
         if reason := _missing():
             pytest.skip(reason)
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +111,9 @@ class ApiServer:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.kill()
 
     @property
@@ -228,7 +234,9 @@ class Kubectl:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def call(self, method: str, path: str, found: Any = None, *, kind: str = "application/json") -> tuple[int, Any]:
+    async def call(
+        self, method: str, path: str, found: Any = None, *, kind: str = "application/json"
+    ) -> tuple[int, Any]:
         """Send a request; return the status and the answer."""
         data = None if found is None else json.dumps(found)
         async with self._session.request(method, path, data=data, headers={"Content-Type": kind}) as answer:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
 from contivpp_core.agent import Agent
 from contivpp_core.api import ApiRoute, Request
-from contivpp_core.config import ConfigSection
+from contivpp_core.config import Config, ConfigSection
 from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import KVStore
 from contivpp_core.plugin import Plugin, hookimpl
@@ -51,6 +53,11 @@ class DatastorePlugin(Plugin):
     def api_routes(self) -> list[ApiRoute]:
         """Contribute a route that tells how far the mirror is, and what it could not read."""
         return [ApiRoute("GET", "/v1/datastore", self._describe, "The store's mirror, and values it cannot read.")]
+
+    @hookimpl
+    def cluster_store(self, config: Config) -> AbstractAsyncContextManager[KVStore]:
+        """Contribute the store for processes without an agent."""
+        return _opened(config.section("datastore", DatastoreConfig))
 
     # --- life
 
@@ -97,6 +104,15 @@ class DatastorePlugin(Plugin):
             "reason": condition.reason,
             "malformed": mirror.malformed(),
         }
+
+
+@asynccontextmanager
+async def _opened(config: DatastoreConfig) -> AsyncIterator[KVStore]:
+    store = EmbeddedStore(config.socket)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def plugin() -> DatastorePlugin:

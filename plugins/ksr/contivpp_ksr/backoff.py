@@ -14,9 +14,7 @@ FIRST_SECONDS, LONGEST_SECONDS = 0.2, 30.0
 class Backoff:
     """Pauses of `first` to `longest` seconds; `tries` counts those since the last success."""
 
-    def __init__(
-        self, seed: str, *, first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS
-    ) -> None:
+    def __init__(self, seed: str, *, first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS) -> None:
         self._random = random.Random(seed)  # each its own, and the same in every simulation
         self._first, self._longest = first, longest
         self.tries = 0

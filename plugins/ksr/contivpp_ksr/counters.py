@@ -19,4 +19,3 @@ class Counters:
     update_errors: int = 0
     delete_errors: int = 0
     resyncs: int = 0
-    resync_errors: int = 0

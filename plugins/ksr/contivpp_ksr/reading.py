@@ -209,9 +209,7 @@ def _meta(found: msgspec.Raw) -> _Meta:
 
 
 def _bookmark(meta: _Meta) -> Event:
-    return Event(
-        What.BOOKMARK, meta.resource_version, initial_end=(meta.annotations or {}).get(INITIAL_END) == "true"
-    )
+    return Event(What.BOOKMARK, meta.resource_version, initial_end=(meta.annotations or {}).get(INITIAL_END) == "true")
 
 
 def _reason(error: Exception) -> str:

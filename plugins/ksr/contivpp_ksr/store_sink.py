@@ -171,9 +171,7 @@ class StoreSink:
         self._due.clear()
         self._leader = Compare(LEADER, await self._store.put(LEADER, self._name.encode(), lease=lease))
         listing = await self._store.list(OBJECTS)
-        self._stored = {
-            item.key: _Stored(item.value, item.revision) for item in listing.items if _kind_of(item.key)
-        }
+        self._stored = {item.key: _Stored(item.value, item.revision) for item in listing.items if _kind_of(item.key)}
         self._revision = listing.revision
         self._gone.clear()
         self._stand(True, "")

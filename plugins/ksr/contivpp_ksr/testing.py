@@ -167,7 +167,10 @@ class FakeApiServer:
         lines = [_line("ADDED", json.dumps(found).encode()) for found in self._sorted(kind)] if initial else []
         await response.prepare(request)
         if initial and self.fails_initial:
-            gone, lines = True, [_line("ERROR", b'{"code":500,"reason":"InternalError","message":"RequestWatchProgress"}')]
+            gone, lines = (
+                True,
+                [_line("ERROR", b'{"code":500,"reason":"InternalError","message":"RequestWatchProgress"}')],
+            )
         elif gone:
             status = {"kind": "Status", "metadata": {}, "code": 410, "reason": "Expired", "message": "too old"}
             lines = [_line("ERROR", json.dumps(status).encode())]

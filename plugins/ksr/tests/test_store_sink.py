@@ -65,11 +65,7 @@ class Store(MemoryKVStore):
             await self.delete(item.key)
 
     def objects(self) -> dict[str, bytes]:
-        return {
-            key: item.value
-            for key, item in self._data.items()
-            if key.startswith(OBJECTS) and not marked_kind(key)
-        }
+        return {key: item.value for key, item in self._data.items() if key.startswith(OBJECTS) and not marked_kind(key)}
 
     def sweeps(self) -> dict[str, str]:
         return {kind: sweep_of(key, item.value) for key, item in self._data.items() if (kind := marked_kind(key))}

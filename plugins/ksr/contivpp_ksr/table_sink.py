@@ -46,6 +46,7 @@ class TableSink:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._pending: dict[str, _Pending] = {}
+        self._written = asyncio.Event()  # when what is pending now is in the tables
         self._wake = asyncio.Event()
         self._told: dict[str, str] = {}
 
@@ -55,20 +56,23 @@ class TableSink:
             await self._wake.wait()
             self._wake.clear()
             pending, self._pending = self._pending, {}
+            written, self._written = self._written, asyncio.Event()
             try:
                 await self._write(pending)
             except Exception:
                 log.exception("what the API server told cannot be written: %s", ", ".join(sorted(pending)))
+            written.set()
 
     # --- taking
 
     async def replace(self, resource: Resource, records: Mapping[str, Record], kept: AbstractSet[str]) -> None:
-        """Take a full list."""
+        """Take a full list, and return when the tables have it."""
         self.fill(resource.table, records, kept)
         if resource.table is NODE:
             known = self._agent.state.table(CLUSTER_NODE.name)
             nodes = {name: self._cluster_node(node, known.get(name)) for name, node in records.items()}
             self.fill(CLUSTER_NODE, {name: node for name, node in nodes.items() if node is not None}, kept)
+        await self._written.wait()
 
     def apply(self, resource: Resource, changes: Sequence[Change]) -> None:
         """Take changes."""
@@ -107,7 +111,7 @@ class TableSink:
     async def _write(self, pending: Mapping[str, _Pending]) -> None:
         cause = f"Kubernetes: {', '.join(sorted(pending))}"
         tell = self._nodes(pending.get(CLUSTER_NODE.name))
-        await self._agent.controller.write(cause, _deferred(lambda: self._writes(pending)))
+        await self._agent.controller.write(cause, lambda: self._writes(pending))
         for one in tell:
             one()
 
@@ -141,7 +145,3 @@ class TableSink:
                 emit("node_changed", NodeChanged(name=name, node_id=new.node_id))
 
         return [lambda name=name, old=old: tell(name, old) for name, old in before.items()]  # type: ignore[misc]
-
-
-def _deferred(writes: Callable[[], Iterable[Write]]) -> Iterable[Write]:
-    return writes()

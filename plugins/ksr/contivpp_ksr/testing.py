@@ -20,7 +20,9 @@ from contivpp_ksr.resources import RESOURCES
 
 __all__ = ["FakeApiServer"]
 
-_KINDS = {resource.path: kind for kind, resource in RESOURCES.items()}
+NAMESPACE = "contivpp-system"
+_BOOK = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+_KINDS = {**{resource.path: kind for kind, resource in RESOURCES.items()}, _BOOK: "NodeIds"}
 _BOOKMARK_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -41,7 +43,7 @@ class FakeApiServer:
         self.frozen = False
         """Watches are silent, and answers do not come."""
         self.requests: list[tuple[str, Mapping[str, str]]] = []
-        self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in RESOURCES}
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in _KINDS.values()}
         self._history: list[tuple[int, str, str, bytes]] = []
         self._oldest = 0
         self._first = 0  # the number of the first entry of the history
@@ -70,13 +72,13 @@ class FakeApiServer:
 
     def bookmark(self) -> None:
         """Tell all watches how far they are."""
-        for kind in RESOURCES:
+        for kind in _KINDS.values():
             found = {"metadata": {"resourceVersion": str(self.version)}}
             self._tell(kind, "BOOKMARK", json.dumps(found).encode())
 
     def error(self, code: int) -> None:
         """Tell all watches an error."""
-        for kind in RESOURCES:
+        for kind in _KINDS.values():
             found = {"kind": "Status", "metadata": {}, "code": code, "message": "of a test"}
             self._tell(kind, "ERROR", json.dumps(found).encode())
 
@@ -110,6 +112,9 @@ class FakeApiServer:
         application = web.Application()
         for path in _KINDS:
             application.router.add_get(path, self._answer)
+            for method in ("GET", "PATCH"):
+                application.router.add_route(method, f"{path}/{{name}}", self._one)
+        application.router.add_post(_BOOK, self._create)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -140,6 +145,34 @@ class FakeApiServer:
             return _status(401, "Unauthorized")
         kind = _KINDS[request.path]
         return await (self._watch(request, kind) if "watch" in request.query else self._list(request, kind))
+
+    async def _one(self, request: web.Request) -> web.Response:
+        """Get or patch one object: a node, or the book of node IDs."""
+        if self.refuse:
+            return _status(self.refuse.pop(0)[0], "of a test")
+        kind = _KINDS[request.path.rpartition("/")[0]]
+        name = request.match_info["name"]
+        key = f"{NAMESPACE}/{name}" if kind == "NodeIds" else name
+        found = self.objects[kind].get(key)
+        if found is None:
+            return _status(404, f"{name} not found")
+        if request.method == "PATCH":
+            patch = await request.json()
+            if patch.get("metadata", {}).pop("resourceVersion", None) not in (
+                None,
+                found["metadata"]["resourceVersion"],
+            ):
+                return _status(409, "the object has been modified")
+            self.put(kind, _merged(found, patch))
+        return web.json_response(self.objects[kind][key])
+
+    async def _create(self, request: web.Request) -> web.Response:
+        found = await request.json()
+        found["metadata"]["namespace"] = NAMESPACE
+        if f"{NAMESPACE}/{found['metadata']['name']}" in self.objects["NodeIds"]:
+            return _status(409, "it is there")
+        self.put("NodeIds", found)
+        return web.json_response(found, status=201)
 
     async def _list(self, request: web.Request, kind: str) -> web.Response:
         limit = int(request.query.get("limit", 0)) or 1 << 30
@@ -207,6 +240,15 @@ class FakeApiServer:
 
 def _line(event: str, body: bytes) -> bytes:
     return b'{"type":"%s","object":%s}\n' % (event.encode(), body)
+
+
+def _merged(found: Any, patch: Any) -> Any:
+    """Apply a merge patch."""
+    if not isinstance(patch, dict):
+        return patch
+    base = found if isinstance(found, dict) else {}
+    result = {**base, **{key: _merged(base.get(key), value) for key, value in patch.items()}}
+    return {key: value for key, value in result.items() if value is not None}
 
 
 def _status(code: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

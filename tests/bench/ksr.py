@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reflector on a real kube-apiserver with 5,000 pods and 10,000 services, beside the `kubernetes` package's informer.
+
+Objects are put into the API server's etcd as it would store them, changes of all pods, too: so the clients are the
+bottleneck and not who makes the load. Each client has a process of its own, and the machine for itself. The delay is
+from before a PATCH is sent until the agent's table has the record, at 100 changes a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.ksr_worker import PODS, SERVICES
+from tests.bench.result import Goal, Measured, Skipped
+from tests.servers.apiserver import MISSING, ApiServer, executable
+from tests.servers.etcd import MISSING as NO_ETCD
+from tests.servers.etcd import Etcd
+from tests.servers.etcd import executable as etcd_executable
+
+__all__ = ["ksr"]
+
+BATCH, AT_ONCE = 100, 50
+RATE, SECONDS = 100, 20
+REFERENCE = "kubernetes informer"
+MEGA = 1024.0
+
+
+def ksr(runs: int) -> list[Measured]:
+    """List, watch and delay; `runs` has no say: each is over thousands of objects."""
+    if not etcd_executable():
+        raise Skipped(NO_ETCD)
+    if not executable():
+        raise Skipped(MISSING)
+    with tempfile.TemporaryDirectory(prefix="contivpp-ksr-") as folder:
+        with Etcd(Path(folder) / "etcd") as etcd, ApiServer(Path(folder) / "api", etcd.endpoint) as api:
+            return asyncio.run(_measure(etcd, api))
+
+
+def pod(number: int, value: str) -> tuple[str, dict[str, Any]]:
+    """A pod as large as real ones are: some 4 KB, with what its managers own."""
+    name, node = f"pod-{number:05}", f"node-{number % 100}"
+    owned = {f"f:field{n}": {"f:some": {}, "f:more": {}, "f:again": {}} for n in range(30)}
+    environment = [{"name": f"VARIABLE_{n}", "value": f"a value of the variable {n}"} for n in range(10)]
+    return f"/registry/pods/default/{name}", {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": f"00000000-0000-4000-8000-{number:012}",
+            "creationTimestamp": "2030-01-01T00:00:00Z",
+            "labels": {"app": f"app-{number % 300}", "pod-template-hash": "5d4f8c7b9", "round": value},
+            "annotations": {"example.com/checksum": "c" * 64},
+            "managedFields": [
+                {"manager": who, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": owned}
+                for who in ("kube-controller-manager", "kubelet")
+            ],
+        },
+        "spec": {
+            "nodeName": node,
+            "restartPolicy": "Always",
+            "containers": [
+                {
+                    "name": "web",
+                    "image": "registry.example.com/group/web:1.2.3",
+                    "env": environment,
+                    "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                    "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+                }
+            ],
+        },
+        "status": {
+            "phase": "Running",
+            "podIP": f"10.1.{number % 100}.{number // 100 + 1}",
+            "podIPs": [{"ip": f"10.1.{number % 100}.{number // 100 + 1}"}],
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2030-01-01T00:00:00Z"}],
+            "containerStatuses": [
+                {"name": "web", "ready": True, "restartCount": 0, "image": "web", "imageID": "sha256:" + "a" * 64}
+            ],
+        },
+    }
+
+
+def service(number: int) -> tuple[str, dict[str, Any]]:
+    """A service with a cluster address."""
+    address = f"10.{96 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
+    return f"/registry/services/specs/default/service-{number:05}", {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": f"service-{number:05}",
+            "namespace": "default",
+            "uid": f"00000000-0000-4000-9000-{number:012}",
+            "creationTimestamp": "2030-01-01T00:00:00Z",
+            "managedFields": [
+                {
+                    "manager": "kubectl",
+                    "operation": "Update",
+                    "apiVersion": "v1",
+                    "fieldsType": "FieldsV1",
+                    "fieldsV1": {f"f:field{n}": {"f:some": {}} for n in range(15)},
+                }
+            ],
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "sessionAffinity": "None",
+            "selector": {"app": f"app-{number % 300}"},
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}],
+        },
+    }
+
+
+async def _put(etcd: Etcd, objects: list[tuple[str, dict[str, Any]]], *, as_one: bool = True) -> None:
+    from contivpp_core.kvstore import PutKey  # noqa: PLC0415
+    from contivpp_datastore.etcd.client import EtcdStore  # noqa: PLC0415
+
+    store = EtcdStore(etcd.options())
+    if not as_one:  # each change has a version of its own, as the API server would give it
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(key: str, found: dict[str, Any]) -> None:
+            async with gate:
+                await store.put(key, json.dumps(found).encode())
+
+        await asyncio.gather(*(one(key, found) for key, found in objects))
+    puts = [PutKey(key, json.dumps(found).encode()) for key, found in objects] if as_one else []
+    for first in range(0, len(puts), BATCH):
+        await store.transaction((), tuple(puts[first : first + BATCH]))
+    await store.close()
+
+
+class _Worker:
+    """A client in its process: what it told, and what it is asked."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def told(self) -> Any:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(90):
+            line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the client ended")
+        return json.loads(line)
+
+    def ask(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+
+
+@asynccontextmanager
+async def _client(kind: str, api: ApiServer, etcd: Etcd) -> AsyncIterator[_Worker]:
+    command = [sys.executable, "-m", "tests.bench.ksr_worker", kind, str(api.kubeconfig("admin")), etcd.endpoint]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24
+    )
+    try:
+        yield _Worker(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _measure(etcd: Etcd, api: ApiServer) -> list[Measured]:
+    await _put(etcd, [pod(number, "0") for number in range(PODS)])
+    await _put(etcd, [service(number) for number in range(SERVICES)])
+    await asyncio.sleep(2)
+    lists: dict[str, Any] = {}
+    watches: dict[str, Any] = {}
+    delays: list[float] = []
+    for number, kind in enumerate(("informer", "tables", "store"), 1):
+        async with _client(kind, api, etcd) as client:
+            lists[kind] = await client.told()
+            await asyncio.sleep(1)  # the watches are open
+            client.ask(f"{number} {PODS}")
+            await client.told()
+            await _put(etcd, [pod(each, str(number)) for each in range(PODS)], as_one=False)
+            watches[kind] = await client.told()
+            if kind == "tables":
+                await _changes(api)
+                await asyncio.sleep(1)
+                client.ask("delays")
+                delays = (await client.told())["delays"]
+    return _results(lists, watches, delays)
+
+
+async def _changes(api: ApiServer) -> None:
+    """Change pods at a steady rate, each with the time at which that was asked for."""
+
+    async def one(number: int) -> None:
+        labels = {"sent": str(time.time_ns())}
+        await admin.merge(f"/api/v1/namespaces/default/pods/pod-{number:05}", {"metadata": {"labels": labels}})
+
+    async with api.admin() as admin, asyncio.TaskGroup() as group:
+        begin = time.monotonic()
+        for number in range(RATE * SECONDS):
+            await asyncio.sleep(max(0.0, begin + number / RATE - time.monotonic()))
+            group.create_task(one(number % PODS))
+
+
+def _results(lists: dict[str, Any], watches: dict[str, Any], delays: list[float]) -> list[Measured]:
+    objects = f"{PODS:,} pods and {SERVICES:,} services"
+    results = []
+    for kind, where in (("tables", "an agent's tables"), ("store", "etcd")):
+        ours, theirs = lists[kind], lists["informer"]
+        whole = {"ours": ours, "reference": theirs, "watch": watches[kind], "watch of reference": watches["informer"]}
+        # The goals are those of reading; writing all of it to etcd is work that the informer does not do.
+        goals = kind == "tables"
+        results += [
+            Measured("ksr list", f"{objects} into {where}, CPU", "s", ours["cpu"], theirs["cpu"], REFERENCE,
+                     Goal(1 / 20) if goals else None, whole),
+            Measured("ksr list", f"the same, time to the end of the list in {where}", "s", ours["wall"], theirs["wall"],
+                     REFERENCE),
+            Measured("ksr list", f"the same, growth of memory at the peak, {where}", "MB", ours["peak"], theirs["peak"],
+                     REFERENCE, Goal(1 / 5) if goals else None),
+            Measured("ksr watch", f"a change of a pod into {where}, CPU", "µs", 1e6 * watches[kind]["cpu"] / PODS,
+                     1e6 * watches["informer"]["cpu"] / PODS, REFERENCE, Goal(1 / 8) if goals else None),
+        ]  # fmt: skip
+    if len(delays) < RATE * SECONDS * 0.9:
+        raise RuntimeError(f"only {len(delays)} of {RATE * SECONDS} changes arrived")
+    percentiles = statistics.quantiles(delays, n=100)
+    details = {"p50": percentiles[49], "worst": max(delays), "changes": len(delays)}
+    results += [
+        Measured("ksr delay", f"PATCH to the agent's table at {RATE} changes/s, p50", "ms", 1e3 * percentiles[49]),
+        Measured("ksr delay", "the same, p99", "ms", 1e3 * percentiles[98], goal=Goal(100.0, absolute=True),
+                 details=details),
+    ]  # fmt: skip
+    return results

@@ -15,8 +15,8 @@ ANNOTATION_PREFIX = "contivpp.io/"
 Pairs = tuple[tuple[str, str], ...]
 
 
-class Shape(msgspec.Struct, rename="camel"):
-    """Base of the shapes: the API's JSON, as far as it is read."""
+class Shape(msgspec.Struct, rename="camel", gc=False):
+    """Base of the shapes: the API's JSON, as far as it is read. It is a tree, and never part of a cycle."""
 
 
 class Meta(Shape):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One client of the API server in a process of its own, for the benchmark `ksr`: ours into an agent's tables, ours into
-etcd, or the informer of the `kubernetes` package.
+"""One client of the API server in a process of its own, for the benchmark `ksr`: ours keeping records, into an agent's
+tables, or into etcd; or the informer of the `kubernetes` package.
 
-`python -m tests.bench.ksr_worker KIND KUBECONFIG ETCD`; tells JSON lines: the list is complete, then for each line on its
-input, that all pods have the label `round` of that value. CPU seconds are the process's, memory is MB of growth since
-before the first request, at its peak.
+`python -m tests.bench.ksr_worker KIND KUBECONFIG ETCD`; tells JSON lines: the list is complete, then for each line on
+its input, that all pods have the label `round` of that value. CPU seconds are the process's, memory is MB of growth
+since before the first request, at its peak.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Meter:
         self._cpu, self._wall = time.process_time(), time.monotonic()
 
 
-async def told(condition: Callable[[], bool], every: float = 0.005) -> None:
+async def told(condition: Callable[[], bool], every: float = 0.05) -> None:
     while not condition():
         await asyncio.sleep(every)
 
@@ -88,11 +88,11 @@ async def rounds(meter: Meter, found: Rounds) -> None:
 
 
 async def tables(kubeconfig: str, etcd: str) -> None:
-    from contivpp_core import collector  # noqa: PLC0415
-    from contivpp_core.agent import Agent  # noqa: PLC0415
-    from contivpp_ksr.access import OfficialAccess  # noqa: PLC0415
-    from contivpp_ksr.plugin import KsrPlugin  # noqa: PLC0415
-    from contivpp_ksr import source  # noqa: F401, I001, PLC0415 (imports are no part of the list)
+    import contivpp_ksr.source  # noqa: F401 (imports are no part of the list)
+    from contivpp_core import collector
+    from contivpp_core.agent import Agent
+    from contivpp_ksr.access import OfficialAccess
+    from contivpp_ksr.plugin import KsrPlugin
 
     access = OfficialAccess(Path(kubeconfig))
     await access.credentials()
@@ -118,13 +118,51 @@ async def tables(kubeconfig: str, etcd: str) -> None:
         await agent.stop()
 
 
+async def records(kubeconfig: str, etcd: str) -> None:
+    from contivpp_core import collector
+    from contivpp_ksr.access import OfficialAccess
+    from contivpp_ksr.client import ApiClient
+    from contivpp_ksr.reflector import Reflector
+    from contivpp_ksr.resources import RESOURCES
+
+    kept: dict[str, dict[str, Any]] = {}
+    found = Rounds()
+
+    class Cache:
+        """What an informer keeps: the newest of each object."""
+
+        async def replace(self, resource: Any, records: Any, unreadable: Any) -> None:
+            kept[resource.kind] = records
+
+        def apply(self, resource: Any, changes: Any) -> None:
+            for key, record in changes:
+                kept[resource.kind][key] = record
+                if resource.kind == "Pod":
+                    found.note(key, dict(record.labels))
+
+    access = OfficialAccess(Path(kubeconfig))
+    await access.credentials()
+    collector.spare()
+    client = ApiClient(access)
+    meter = Meter()
+    tasks = [asyncio.create_task(Reflector(client, RESOURCES[kind], Cache()).run()) for kind in ("Pod", "Service")]
+    await told(lambda: len(kept) == len(tasks))
+    assert (len(kept["Pod"]), len(kept["Service"]) >= SERVICES) == (PODS, True)
+    meter.tell()
+    await rounds(meter, found)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await client.close()
+
+
 async def store(kubeconfig: str, etcd: str) -> None:
-    from contivpp_core import collector  # noqa: PLC0415
-    from contivpp_datastore.etcd.client import EtcdStore  # noqa: PLC0415
-    from contivpp_datastore.etcd.options import EtcdOptions  # noqa: PLC0415
-    from contivpp_ksr.access import OfficialAccess  # noqa: PLC0415
-    from contivpp_ksr.config import KsrConfig  # noqa: PLC0415
-    from contivpp_ksr.process import KsrProcess  # noqa: PLC0415
+    from contivpp_core import collector
+    from contivpp_datastore.etcd.client import EtcdStore
+    from contivpp_datastore.etcd.options import EtcdOptions
+    from contivpp_ksr.access import OfficialAccess
+    from contivpp_ksr.config import KsrConfig
+    from contivpp_ksr.process import KsrProcess
 
     access = OfficialAccess(Path(kubeconfig))
     await access.credentials()
@@ -152,8 +190,8 @@ async def store(kubeconfig: str, etcd: str) -> None:
 
 
 def informer(kubeconfig: str, etcd: str) -> None:
-    import kubernetes  # noqa: PLC0415
-    from kubernetes.informer import SharedInformer  # noqa: PLC0415
+    import kubernetes
+    from kubernetes.informer import SharedInformer
 
     kubernetes.config.load_kube_config(kubeconfig)
     api: Any = kubernetes.client.CoreV1Api()
@@ -182,7 +220,7 @@ def informer(kubeconfig: str, etcd: str) -> None:
     for each in informers:
         each.start()
     while listed["pods"] < PODS or listed["services"] < SERVICES:
-        time.sleep(0.005)
+        time.sleep(0.05)
     meter.tell()
     gate.set()
     asyncio.run(rounds(meter, found))
@@ -193,4 +231,4 @@ if __name__ == "__main__":
     if kind == "informer":
         informer(*arguments)
     else:
-        asyncio.run({"tables": tables, "store": store}[kind](*arguments))
+        asyncio.run({"tables": tables, "store": store, "records": records}[kind](*arguments))

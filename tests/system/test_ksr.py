@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reflector against a real kube-apiserver and a real etcd: with the roles that are shipped, through restarts of both."""
+"""The reflector against a real kube-apiserver and a real etcd: with the shipped roles, through restarts of both."""
 
 from __future__ import annotations
 

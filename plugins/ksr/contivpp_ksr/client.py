@@ -7,7 +7,9 @@ less than packing and unpacking it.
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ REQUEST_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 LONGEST_LINE = 16 << 20
 """Bytes of one event; the API server stores no object of more than 3 MB."""
+LONGEST_ANSWER = 256 << 20
 BUFFER = 256 << 10
 
 Parameters = Mapping[str, str]
@@ -104,7 +107,10 @@ class ApiClient:
         """Send a request and return the answer's body; raise ApiFailure, Unreachable or AccessError."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         async with self._ask(_Request(method, path, parameters, timeout, body, content_type)) as response:
-            return await response.read()
+            body = await response.read()
+            if response.headers.get("Content-Encoding") != "gzip":
+                return body
+            return await asyncio.to_thread(_unpacked, body, path)
 
     @asynccontextmanager
     async def watch(self, path: str, parameters: Parameters, quiet: float) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -139,7 +145,7 @@ class ApiClient:
                 response.release() if response.content.at_eof() else response.close()
 
     async def _request(self, request: _Request, credentials: Credentials) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if credentials.token:
             headers["Authorization"] = f"Bearer {credentials.token}"
         if request.body is not None:
@@ -171,6 +177,17 @@ def _socket(address: Any) -> socket.socket:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     return made
+
+
+def _unpacked(body: bytes, path: str) -> bytes:
+    try:
+        found = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        result = found.decompress(body, LONGEST_ANSWER)
+    except zlib.error as error:
+        raise Unreachable(f"{path}: the answer cannot be unpacked: {error}") from error
+    if not found.eof:
+        raise Unreachable(f"{path}: the answer has more than {LONGEST_ANSWER} bytes, or is cut: lower ksr.pageSize")
+    return result
 
 
 async def _refusal(response: aiohttp.ClientResponse, what: str) -> ApiFailure:

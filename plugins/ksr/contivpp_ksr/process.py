@@ -98,13 +98,13 @@ class KsrProcess:
 
     async def run(self) -> None:
         """Work until cancelled; then the lock is given back."""
-        works = {
-            "store": self.sink.run(),
-            "claims": self._claims.run(),
-            "annotations": self.annotator.run(),
-            **{kind: one.run() for kind, one in self.reflectors.items()},
-        }
         async with self._status.serving():
+            works = {
+                "store": self.sink.run(),
+                "claims": self._claims.run(),
+                "annotations": self.annotator.run(),
+                **{kind: one.run() for kind, one in self.reflectors.items()},
+            }
             tasks = [asyncio.create_task(work, name=f"ksr {name}") for name, work in works.items()]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -14,6 +14,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -36,6 +37,8 @@ INITIAL_QUIET_SECONDS = 10.0
 """A server that does not know `sendInitialEvents` sends objects, and then no end of them."""
 WORKED_SECONDS = 5.0
 _NO_MATTER_HOW = frozenset((401, 403, 404, 410, 429))  # refusals that a list in pages would meet, too
+SLICE = 50
+"""Objects of a page that are taken before others get their turn."""
 MOST_TOLD = 1000
 """So many malformed objects are remembered by name."""
 
@@ -151,19 +154,22 @@ class Reflector:
                 continue
             except msgspec.MsgspecError as error:
                 raise Unreachable(f"{self.resource.path}: the answer is no list: {error}") from error
-            async for found in gently(page.objects):
-                self._collect(self.resource.reader.record(found), records, kept)
+            async for first in gently(range(0, len(page.objects), SLICE)):
+                self._collect(page.objects[first : first + SLICE], records, kept)
             if not page.following:
                 return page.version
             following = page.following
 
-    def _collect(self, found: Record | Malformed, records: dict[str, Record], kept: set[str]) -> None:
-        if isinstance(found, Malformed):
+    def _collect(self, objects: list[Any], records: dict[str, Record], kept: set[str]) -> None:
+        record, key = self.resource.reader.record, self.resource.table.key
+        for each in objects:
+            found = record(each)
+            if not isinstance(found, Malformed):
+                records[key(found)] = found
+                continue
             self._note(found)
             if found.key:
                 kept.add(found.key)
-        else:
-            records[self.resource.table.key(found)] = found
 
     async def _replace(self, version: str, records: dict[str, Record], kept: set[str]) -> None:
         standing = self.standing

@@ -65,10 +65,12 @@ class StatusServer:
                     await web.UnixSite(runners[0], str(path)).start()
             except OSError as error:
                 raise ContivError(f"{path}: {error.strerror or error}: the status cannot be served") from error
-            if address:
-                await self._serve(runners[1], address)
-            yield
-            path.unlink(missing_ok=True)
+            try:
+                if address:
+                    await self._serve(runners[1], address)
+                yield
+            finally:
+                path.unlink(missing_ok=True)
         finally:
             for runner in runners:
                 await runner.cleanup()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
@@ -220,10 +220,11 @@ class StoreSink:
                 batch = self._batch()
                 if not batch:
                     continue
+                tally = self._tally(batch)
                 try:
                     result = await self._store.transaction((self._leader,), tuple(batch.values()))
                 except KVStoreError as error:
-                    self._count(batch, failed=True)
+                    self._count(tally, "_errors")
                     if not isinstance(error, StoreUnavailable):
                         raise
                     self._stand(True, str(error))
@@ -233,7 +234,7 @@ class StoreSink:
                     raise LeaseLost("another reflector writes to the store")
                 self._backoff.reset()
                 self._stand(True, "")
-                self._count(batch, failed=False)
+                self._count(tally, "s")
                 self._written(batch, result.revision)
 
     def _batch(self) -> dict[str, Operation]:
@@ -281,14 +282,21 @@ class StoreSink:
             self._stored[key] = _Stored(value, revision)
             self._gone.pop(key, None)
 
-    def _count(self, batch: Mapping[str, Operation], *, failed: bool) -> None:
-        for key, operation in batch.items():
-            if marked_kind(key):
-                continue
-            counters = self.counters[_kind_of(key)]
-            what = "delete" if isinstance(operation, DeleteKey) else "update" if key in self._stored else "add"
-            name = f"{what}_errors" if failed else f"{what}s"
-            setattr(counters, name, getattr(counters, name) + 1)
+    def _tally(self, batch: Mapping[str, Operation]) -> Counter[tuple[str, str]]:
+        """Count what a batch is about to do, by kind: afterwards the watch may have told already that it is done."""
+        return Counter(
+            (
+                _kind_of(key),
+                "delete" if isinstance(operation, DeleteKey) else "update" if key in self._stored else "add",
+            )
+            for key, operation in batch.items()
+            if not marked_kind(key)
+        )
+
+    def _count(self, tally: Mapping[tuple[str, str], int], suffix: str) -> None:
+        for (kind, what), number in tally.items():
+            name = f"{what}{suffix}"
+            setattr(self.counters[kind], name, getattr(self.counters[kind], name) + number)
 
     # --- what others do to the store
 

@@ -16,7 +16,7 @@ from contivpp_core.node import NODE_CLAIM, ClusterNode, NodeClaim
 from contivpp_core.published import published
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_ksr.access import FileAccess
-from contivpp_ksr.annotations import Annotator, NodePublisher, StoreClaims
+from contivpp_ksr.annotations import Annotator, StoreClaims
 from contivpp_ksr.claims import CONFIG_MAP, KubernetesIdBook
 from contivpp_ksr.client import ApiClient, ApiFailure
 from contivpp_ksr.testing import NAMESPACE, FakeApiServer

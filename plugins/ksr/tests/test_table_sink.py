@@ -202,5 +202,3 @@ def test_tables_end_as_the_changes_say(steps: list[tuple[str, str, str]]) -> Non
             task.cancel()
 
     asyncio.run(scenario())
-
-

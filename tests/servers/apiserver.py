@@ -43,6 +43,8 @@ __all__ = ["MISSING", "NEEDS_APISERVER", "ApiServer", "Kubectl", "build", "execu
 VERSION = "v1.34.4"
 SOURCE = Path(__file__).parents[1] / "apiserver"
 CACHE = Path.home() / ".cache/contivpp-tests/apiserver" / f"kube-apiserver-{VERSION}"
+BUILDING = CACHE.with_name("building")
+BUILD_SECONDS = 1200.0
 MISSING = "kube-apiserver is not built (python -m tests.servers.apiserver, with Go; or name one by CONTIVPP_APISERVER)"
 DEADLINE = 90.0
 ADMIN = "admin-of-the-test"
@@ -55,7 +57,24 @@ def executable() -> str:
 
 
 def _missing() -> str:
-    return "" if executable() and etcd_executable() else NO_ETCD if executable() else MISSING
+    if not etcd_executable():
+        return NO_ETCD
+    return "" if executable() or _being_built() else MISSING
+
+
+def _being_built() -> bool:
+    """Tell whether another process builds it now."""
+    try:
+        os.kill(int(BUILDING.read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _wait_for_build() -> None:
+    end = time.monotonic() + BUILD_SECONDS
+    while not executable() and _being_built() and time.monotonic() < end:
+        time.sleep(1)
 
 
 NEEDS_APISERVER = pytest.mark.skipif(bool(_missing()), reason=_missing())
@@ -69,7 +88,8 @@ def build() -> str:
     if go is None:
         return "Go is not installed: kube-apiserver cannot be built, and tests that need it are skipped"
     CACHE.parent.mkdir(parents=True, exist_ok=True)
-    made = CACHE.with_suffix(f".{os.getpid()}")
+    BUILDING.write_text(str(os.getpid()))
+    made = CACHE.with_name(f"new-{os.getpid()}")
     version = "k8s.io/component-base/version"
     numbers = VERSION.removeprefix("v").split(".")
     flags = (
@@ -90,6 +110,7 @@ class ApiServer:
     def __init__(
         self, folder: Path, etcd: str, *, users: tuple[str, ...] = (), arguments: tuple[str, ...] = ()
     ) -> None:
+        _wait_for_build()
         if reason := _missing():
             pytest.skip(reason)
         folder.mkdir(parents=True, exist_ok=True)

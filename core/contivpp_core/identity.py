@@ -27,7 +27,7 @@ from contivpp_core.cluster import (
     node_key,
     object_key,
 )
-from contivpp_core.kvstore import Compare, DeleteKey, KeyValue, KVStore, PutKey
+from contivpp_core.kvstore import Compare, DeleteKey, KeyValue, KVStore, KVStoreError, PutKey, StoreUnavailable
 from contivpp_core.node import ClusterNode, NodeClaim
 
 __all__ = [
@@ -55,7 +55,8 @@ class IdBook(Protocol):
         """
 
     async def free(self, held: NodeClaim, at: float) -> bool:
-        """Let the ID of a node that is gone rest from `at` (seconds since 1970), and remove what the node published.
+        """Let the ID of a node that is gone rest from `at` (seconds since 1970), and remove what the node published,
+        if this agent may.
 
         Does so only if the entry still is `held` *and there is no Node object of that name at that moment*, all in
         one; else, False and no change.
@@ -110,10 +111,18 @@ class StoreIdBook:
         return await self._exchange(over, wanted)
 
     async def free(self, held: NodeClaim, at: float) -> bool:
-        """Let the ID of a node that is gone rest, and remove its key; raise StoreUnavailable."""
+        """Let the ID of a node that is gone rest, and remove its key; raise StoreUnavailable.
+
+        Where this agent may not remove another's key, the ID rests all the same; the key is left to who may.
+        """
         no_node = Compare(object_key("Node", "", held.name), 0)
         rests = NodeClaim(node_id=held.node_id, name=held.name, freed=at)
-        return await self._exchange(held, rests, (no_node,), (DeleteKey(node_key(held.name)),))
+        try:
+            return await self._exchange(held, rests, (no_node,), (DeleteKey(node_key(held.name)),))
+        except StoreUnavailable:
+            raise
+        except KVStoreError:
+            return await self._exchange(held, rests, (no_node,))
 
     async def surrender(self, held: NodeClaim, at: float) -> bool:
         """Let an ID rest; raise StoreUnavailable."""

@@ -174,7 +174,10 @@ NODE: Table[Node] = Table(
     "Node",
     Node,
     lambda node: node.name,
-    indexes={"address": lambda node: tuple(sorted({entry.address for entry in node.addresses}))},
+    indexes={
+        "address": lambda node: tuple(sorted({entry.address for entry in node.addresses})),
+        "node_id": lambda node: (str(node.node_id),) if node.node_id else (),
+    },
     labels=_label_map,
 )
 NODE_SETTINGS: Table[NodeSettings] = Table("NodeSettings", NodeSettings, lambda settings: settings.name)

@@ -36,7 +36,8 @@ class AgentSource:
         self.client = ApiClient(access)
         self.book = KubernetesIdBook(self.client, config.namespace)
         self.publisher = NodePublisher(self.client)
-        self.tables = TableSink(agent)
+        # The plugin datastore tells of nodes whoever fills the table: it may be there for the local mirror alone.
+        self.tables = TableSink(agent, tells="datastore" not in {entry.name for entry in agent.hooks.plugins})
         wanted: dict[str, tuple[Any, Sink]] = {kind: (resource, self.tables) for kind, resource in RESOURCES.items()}
         wanted["NodeIds"] = (book_resource(config.namespace), ClaimSink(self.tables))
         self.reflectors = {

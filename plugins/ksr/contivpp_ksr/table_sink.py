@@ -41,10 +41,13 @@ class _Pending:
 
 
 class TableSink:
-    """Writes to the tables of the resources' kinds, and to `ClusterNode`."""
+    """Writes to the tables of the resources' kinds, and to `ClusterNode`. `tells`: it tells plugins of nodes, because
+    no other plugin does.
+    """
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, *, tells: bool = True) -> None:
         self._agent = agent
+        self._tells = tells
         self._pending: dict[str, _Pending] = {}
         self._written = asyncio.Event()  # when what is pending now is in the tables
         self._wake = asyncio.Event()
@@ -128,7 +131,7 @@ class TableSink:
 
     def _nodes(self, pending: _Pending | None) -> list[Callable[[], None]]:
         """Return what tells plugins which nodes came, changed and went, once that is written."""
-        if pending is None:
+        if pending is None or not self._tells:
             return []
         rows = self._agent.state.table(CLUSTER_NODE.name)
         names = {*pending.changes, *(pending.full or ()), *(rows if pending.full is not None else ())}

@@ -25,7 +25,7 @@ from contivpp_core.kvstore import (
     WatchBatch,
 )
 from contivpp_datastore.etcd import rpc
-from contivpp_datastore.etcd.connection import Connection, undropped
+from contivpp_datastore.etcd.connection import Connection
 from contivpp_datastore.etcd.faults import Refused, from_rpc
 from contivpp_datastore.etcd.options import EtcdOptions
 from contivpp_datastore.etcd.watch import Watch, key_range
@@ -109,7 +109,7 @@ class EtcdStore:
                 await watch.open()
             except BaseException as error:
                 await watch.close()
-                if not (again and isinstance(error, Refused) and token):
+                if not (again and isinstance(error, Refused) and self._options.user):
                     raise
                 await self._renew(link, token)
             else:
@@ -138,9 +138,7 @@ class EtcdStore:
         failure: tuple[PutKey | DeleteKey, ...] = (),
     ) -> TransactionResult:
         if (most := max(len(compares), len(success), len(failure))) > MOST_OPERATIONS:
-            raise KVStoreError(
-                f"a transaction of {most} operations: etcd takes at most {MOST_OPERATIONS}: split it"
-            )
+            raise KVStoreError(f"a transaction of {most} operations: etcd takes at most {MOST_OPERATIONS}: split it")
         request = rpc.TXN.request(
             compare=[_Compare(target=MOD, key=_key(each.key), mod_revision=each.revision) for each in compares],
             success=_operations(success),

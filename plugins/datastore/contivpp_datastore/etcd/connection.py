@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The connection to etcd: which endpoint is used, the token of the user, and calls that fail over.
 
-One endpoint is used at a time. When it does not answer, the next one is tried; when none does, callers are told, and the
-next round waits a time that grows and has jitter. A call that only reads is tried at every endpoint; one that writes is
-sent once, because whether a lost one was carried out is unknown. A channel that was lost is thrown away: grpc's own
-pauses, and certificates that were replaced meanwhile, are gone with it.
+One endpoint is used at a time. When it does not answer, the next one is tried; when none does, callers are told, and
+the next round waits a time that grows and has jitter. A call that only reads is tried at every endpoint; one that
+writes is sent once, because whether a lost one was carried out is unknown. A channel that was lost is thrown away:
+grpc's own pauses, and certificates that were replaced meanwhile, are gone with it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would print on stderr is in the errors
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # children of the agent use no grpc
 
-import grpc  # noqa: E402
+import grpc
 
-from contivpp_core.kvstore import KVStoreError, StoreUnavailable  # noqa: E402
-from contivpp_datastore.etcd import rpc  # noqa: E402
-from contivpp_datastore.etcd.faults import from_rpc, is_stale_login  # noqa: E402
-from contivpp_datastore.etcd.options import EtcdOptions  # noqa: E402
+from contivpp_core.kvstore import KVStoreError, StoreUnavailable
+from contivpp_datastore.etcd import rpc
+from contivpp_datastore.etcd.faults import from_rpc, is_stale_login
+from contivpp_datastore.etcd.options import EtcdOptions
 
 __all__ = ["Connection", "Dropped", "Link", "undropped"]
 
@@ -70,6 +70,7 @@ class Link:
         self.endpoint = endpoint
         self.channel = channel
         self.token = ""
+        self.open = False  # etcd asks nobody who they are
         self.version: tuple[int, ...] = (0,)
         self.cluster = 0
 
@@ -140,11 +141,13 @@ class Connection:
                 raise failure from None
 
     async def _with_login(self, link: Link, method: rpc.Method, request: Any, timeout: float) -> Any:
+        if self.options.user and not link.token and not link.open:  # the last login has failed
+            await self.renew(link, "")
         token = link.token
         try:
             return await link.call(method, request, timeout)
         except grpc.aio.AioRpcError as error:
-            if not self.options.user or not is_stale_login(error):
+            if not self.options.user or not (is_stale_login(error) or _denied(link, error)):
                 raise
         await self.renew(link, token)
         return await link.call(method, request, timeout)
@@ -214,22 +217,30 @@ class Connection:
     async def _connect(self, endpoint: str) -> Link:
         link = Link(endpoint, self._channel(endpoint))
         try:
-            try:
-                status = await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-                    raise from_rpc(endpoint, error) from None
-            else:
-                link.version = _version(status.version)
-                link.cluster = status.header.cluster_id
+            known = await self._ask(link)
             if self.options.user:
                 await self._login(link)
+                if not known:  # since 3.6 that is told to users only
+                    await self._ask(link)
         except BaseException:
             with contextlib.suppress(Exception):
                 await link.channel.close()
             raise
         log.info("connected to etcd", extra={"endpoint": endpoint, "version": ".".join(map(str, link.version))})
         return link
+
+    async def _ask(self, link: Link) -> bool:
+        """Ask an endpoint which etcd it is; tell whether it says so."""
+        try:
+            status = await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
+        except grpc.aio.AioRpcError as error:
+            refused = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+            if refused or "user name is empty" in (error.details() or ""):
+                return False
+            raise from_rpc(link.endpoint, error) from None
+        link.version = _version(status.version)
+        link.cluster = status.header.cluster_id
+        return True
 
     def _channel(self, endpoint: str) -> grpc.aio.Channel:
         options, target = self.options, self.options.target(endpoint)
@@ -242,12 +253,13 @@ class Connection:
 
     async def _login(self, link: Link) -> None:
         request = rpc.AUTHENTICATE.request(name=self.options.user, password=self.options.password())
-        link.token = ""
+        link.token, link.open = "", False
         try:
             response = await link.call(rpc.AUTHENTICATE, request, self.options.timeout)
         except grpc.aio.AioRpcError as error:
             if "authentication is not enabled" in (error.details() or ""):
                 log.warning("etcd asks nobody for a password, though a user is set", extra={"endpoint": link.endpoint})
+                link.open = True
                 return
             raise from_rpc(link.endpoint, error) from None
         link.token = response.token
@@ -260,6 +272,11 @@ def _worst(errors: list[KVStoreError]) -> KVStoreError:
     return type(lasting[0])(text) if len(lasting) == len(errors) else StoreUnavailable(text)
 
 
+def _denied(link: Link, error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether etcd asks for a login by now, though it did not when the connection was made."""
+    return link.open and error.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
 def _version(text: str) -> tuple[int, ...]:
-    numbers = text.split("-")[0].split(".")
+    numbers = text.split("-", maxsplit=1)[0].split(".")
     return tuple(int(number) for number in numbers if number.isdecimal()) or (0,)

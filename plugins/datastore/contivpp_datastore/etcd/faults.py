@@ -14,18 +14,20 @@ __all__ = ["Refused", "from_reason", "from_rpc", "is_stale_login"]
 _CURES = (
     ("permission denied", "the user may not do this: grant it the role, or use another user"),
     ("authentication failed", "user or password is wrong: check datastore.user and passwordFile"),
+    ("invalid auth token", "the login is not valid any more: check datastore.user and passwordFile"),
     ("user name is empty", "etcd wants a user: set datastore.user and passwordFile"),
     ("authentication is not enabled", "enable it in etcd first ('etcdctl auth enable')"),
     ("too many operations", "split the transaction, or raise etcd's --max-txn-ops"),
     ("request is too large", "store a smaller value, or raise etcd's --max-request-bytes"),
     ("duplicate key", "name each key once in a transaction"),
-    ("space exceeded", "etcd's database is full: compact and defragment it, raise --quota-backend-bytes, disarm the alarm"),
+    (
+        "space exceeded",
+        "etcd's database is full: compact and defragment it, raise --quota-backend-bytes, disarm the alarm",
+    ),
     ("too large lease ttl", "ask for a shorter lease"),
     ("corrupt", "etcd's data is damaged: restore it from a snapshot"),
 )
-_TLS = (
-    "handshake", "ssl", "certificate", "tls",
-)
+_TLS = ("handshake", "ssl", "certificate", "tls")
 
 
 class Refused(KVStoreError):
@@ -48,7 +50,7 @@ def from_rpc(endpoint: str, error: grpc.aio.AioRpcError) -> KVStoreError:
         return StoreUnavailable(f"{endpoint}: etcd gives no answer in time: check that it runs and has a leader")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN):
         return StoreUnavailable(f"{endpoint}: etcd does not answer: {_why(text)}")
-    if code == grpc.StatusCode.UNIMPLEMENTED or code == grpc.StatusCode.INTERNAL:
+    if code in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL):
         return StoreUnavailable(f"{endpoint}: what answers is no etcd v3 ({text}): check datastore.endpoints")
     return Refused(f"{endpoint}: {text}: {_cure(text, 'see the log of etcd')}")
 
@@ -64,7 +66,8 @@ def from_reason(endpoint: str, reason: str) -> KVStoreError:
 def is_stale_login(error: grpc.aio.AioRpcError) -> bool:
     """Tell whether a call was refused because the token is not valid any more: nothing was done."""
     text = error.details() or ""
-    return error.code() == grpc.StatusCode.UNAUTHENTICATED or "revision of auth store is old" in text
+    old = "revision of auth store is old" in text or "user name is empty" in text  # the latter: no token at all
+    return error.code() == grpc.StatusCode.UNAUTHENTICATED or old
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How etcd is reached: endpoints, certificates, user. Files are read when a connection is made, so they may be renewed."""
+"""How etcd is reached: endpoints, certificates, user. Files are read at each connection, so they may be renewed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from contivpp_core.kvstore import KVStoreError
 
-__all__ = ["EtcdOptions", "endpoint_fault"]
+__all__ = ["EtcdOptions"]
 
 DEFAULT_PORT = 2379
 
@@ -64,19 +64,3 @@ def _read(path: Path, setting: str, what: str) -> bytes:
     if not data.strip():
         raise KVStoreError(f"{path}: the file is empty: {what} of etcd is read here (datastore.{setting})")
     return data
-
-
-def endpoint_fault(endpoint: str) -> str:
-    """Say what is wrong with an endpoint, or ""; the text never repeats it: it may hold a password."""
-    try:
-        parts = urlsplit(endpoint)
-        port = parts.port
-    except ValueError:
-        return "must be a URL, for example https://10.0.0.1:2379"
-    if "@" in endpoint:
-        return "must hold neither user nor password: set user and passwordFile"
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        return "must be a URL, for example https://10.0.0.1:2379"
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        return "must be scheme, host and port only, for example https://10.0.0.1:2379"
-    return ""

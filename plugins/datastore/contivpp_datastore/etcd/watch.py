@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A watch of etcd: one stream, whose events become batches of whole revisions.
 
-What comes while the reader is busy is handed over as one batch, up to a limit, then etcd has to wait. A response that etcd
-has cut into fragments is put together first. A batch's revision is that of its last event: the one in the header of a
-response may be ahead of events that are still to come.
+What comes while the reader is busy is handed over as one batch, up to a limit, then etcd has to wait. A response that
+etcd has cut into fragments is put together first. A batch's revision is that of its last event: the one in the header
+of a response may be ahead of events that are still to come.
 
 A quiet watch learns how far it is from etcd's own notifications (`--experimental-watch-progress-notify-interval`, ten
 minutes by default). Asking for one is safe only since 3.4.25 and 3.5.8: before, the answer could overtake events.
@@ -94,6 +94,7 @@ class Watch:
         await self._stream.write(rpc.WATCH.request(create_request=create))
         created = await self._next()
         self._check(created)
+        await self._reached(created.header.revision, begin)
         if created.header.revision >= self._from and await self._forgotten(begin):
             while True:  # etcd tells it a moment later, and which revision it still has
                 self._take(await self._next())
@@ -119,9 +120,14 @@ class Watch:
     def _check(self, created: Any) -> None:
         if created.canceled:
             raise self._cancelled(created)
-        now, cluster = created.header.revision, created.header.cluster_id
-        if self._cluster and cluster != self._cluster:
+        if self._cluster and created.header.cluster_id != self._cluster:
             raise StoreReplaced(f"{self._link.endpoint}: this is another cluster of etcd than before")
+
+    async def _reached(self, now: int, key: bytes) -> None:
+        """Raise StoreReplaced if etcd is behind the revision that is known; a member that lags asks its leader here."""
+        if now < self._from - 1:
+            found = await self._link.call(rpc.RANGE, rpc.RANGE.request(key=key), CHECK_SECONDS)
+            now = found.header.revision
         if now < self._from - 1:
             raise StoreReplaced(
                 f"{self._link.endpoint}: etcd is at revision {now}, and was at {self._from - 1}: it has lost its data, "
@@ -207,5 +213,3 @@ def _event(event: Any) -> WatchEvent:
     kv = event.kv
     value = None if event.type == DELETE else kv.value
     return WatchEvent(kv.key.decode(errors="surrogateescape"), value, kv.mod_revision)
-
-

@@ -24,6 +24,7 @@ from contivpp_core.kubernetes import NODE, POD, decode
 from contivpp_core.kubernetes_encode import encode
 from contivpp_core.markers import marked_kind
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode, NodeClaim
+from contivpp_core.testing.identity_contract import IdBookContract
 from contivpp_datastore.etcd.client import EtcdStore
 from contivpp_ksr.access import FileAccess, OfficialAccess
 from contivpp_ksr.claims import KubernetesIdBook
@@ -327,6 +328,25 @@ async def test_a_node_publishes_itself_and_claims_an_id(api: ApiServer, admin: K
         await until(lambda: agent.state.get(CLUSTER_NODE.name, "node1") is None, 20, "gone")
         assert await plugin.id_book.free(NodeClaim(node_id=1, name="node1"), 5.0)
         await until(lambda: not agent.state.get(NODE_CLAIM.name, "1").held, 20, "resting")
+
+
+class TestKubernetesIdBook(IdBookContract):
+    """The contract of every book, with the shipped role."""
+
+    @pytest.fixture
+    async def books(self, api: ApiServer, admin: Kubectl, tmp_path: Path) -> AsyncIterator[list[KubernetesIdBook]]:
+        self.admin = admin
+        found = await access(api, admin, "contivpp-agent", tmp_path)
+        clients = [ApiClient(found) for _ in range(5)]
+        yield [KubernetesIdBook(client, NAMESPACE) for client in clients]
+        for client in clients:
+            await client.close()
+
+    async def register(self, name: str) -> None:
+        await self.admin.create("/api/v1/nodes", {"metadata": {"name": name}})
+
+    async def unregister(self, name: str) -> None:
+        await self.admin.delete(f"/api/v1/nodes/{name}")
 
 
 async def test_fifty_nodes_race_for_ids_and_all_are_distinct(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:

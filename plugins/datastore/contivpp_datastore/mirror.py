@@ -20,7 +20,7 @@ import msgspec
 
 from contivpp_core.agent import Agent
 from contivpp_core.clock import gently
-from contivpp_core.cluster import MalformedValue
+from contivpp_core.cluster import MalformedValue, object_key
 from contivpp_core.kubernetes import NODE
 from contivpp_core.kvstore import (
     Compacted,
@@ -259,7 +259,7 @@ class Mirror:
         present = {put.record.name for put in puts if put.table == NODE.name}  # type: ignore[attr-defined]
         self._absent.listed(missing)
         if self.trust.vouched(NODE_KIND):
-            writes += self._absent.gone(present)
+            writes += self._absent.gone(present | self._unreadable_nodes())
         return [*writes, *ready]
 
     def _forget(self, present: set[str]) -> None:
@@ -300,13 +300,19 @@ class Mirror:
             await self._agent.controller.write(f"store: revision {batch.revision}", writes)
         if self._absent and self.trust.vouched(NODE_KIND):
             await self._agent.controller.write(
-                "nodes that are gone", lambda: self._absent.gone(set(self._agent.state.table(NODE.name)))
+                "nodes that are gone",
+                lambda: self._absent.gone({*self._agent.state.table(NODE.name), *self._unreadable_nodes()}),
             )
         if batch.revision > self.revision:
             self._reached(batch.revision)
         if events:
             self._remember(moved(self._anchor, events, batch.revision))
         return wanted
+
+    def _unreadable_nodes(self) -> set[str]:
+        """Return the nodes whose objects are there, but cannot be read: they are not gone."""
+        prefix = object_key(NODE_KIND, "", "")
+        return {key.removeprefix(prefix) for key in self._malformed if key.startswith(prefix)}
 
     def _change(self, event: WatchEvent, counting: set[str]) -> Put | Delete | None:
         """Return the write for one change; a deletion that nobody vouches for is none."""

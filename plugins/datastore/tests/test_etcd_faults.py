@@ -25,6 +25,7 @@ from contivpp_core.kvstore import (
 )
 from contivpp_datastore.etcd import access, rpc
 from contivpp_datastore.etcd.client import MOST_OPERATIONS, EtcdStore
+from contivpp_datastore.etcd.watch import Watch, asks_for_progress
 from tests.servers.certificates import Authority
 from tests.servers.etcd import NEEDS_ETCD, Etcd
 
@@ -214,6 +215,50 @@ async def test_progress_moves_an_idle_watch(tmp_path: Path) -> None:
         await store.close()
 
 
+async def test_progress_is_asked_for(etcd: Etcd) -> None:
+    store = EtcdStore(etcd.options(progress=0.3))
+    start = await store.put("/p/a", b"1")
+    version = (await store.connection.link()).version
+    if not asks_for_progress(version):
+        await store.close()
+        pytest.skip(f"etcd {'.'.join(map(str, version))} gives answers that may overtake events: it is not asked")
+    async with aclosing(store.watch("/p/", start + 1)) as watch:
+        await anext(watch)
+        last = await store.put("/other", b"1")
+        async with asyncio.timeout(DEADLINE):
+            assert (await anext(watch)).revision >= last
+    await store.close()
+
+
+async def test_progress_never_overtakes_events(tmp_path: Path) -> None:
+    with Etcd(tmp_path, arguments=("--experimental-watch-progress-notify-interval", "20ms")) as etcd:
+        store = EtcdStore(etcd.options(progress=0.001))
+        start = await store.put("/p/a", b"")
+        stop = asyncio.Event()
+        written: list[int] = []
+
+        async def churn(key: str) -> None:
+            while not stop.is_set():
+                revision = await store.put(key, b"x")
+                if key.startswith("/p/"):
+                    written.append(revision)
+
+        tasks = [asyncio.create_task(churn(key)) for key in ("/p/a", "/p/b", "/q/a", "/q/b")]
+        seen: list[int] = []
+        known, end = start, asyncio.get_running_loop().time() + 3.0
+        async with aclosing(store.watch("/p/", start + 1)) as watch:
+            async for batch in watch:
+                assert all(event.revision > known for event in batch.events), "behind what was told to be complete"
+                seen += [event.revision for event in batch.events]
+                known = max(known, batch.revision)
+                if asyncio.get_running_loop().time() > end:
+                    break
+        stop.set()
+        await asyncio.gather(*tasks)
+        assert seen == [revision for revision in sorted(written) if revision <= seen[-1]]
+        await store.close()
+
+
 async def test_a_long_list_is_of_one_revision(etcd: Etcd) -> None:
     store = EtcdStore(etcd.options(page=7))
     for first in range(0, 100, 50):
@@ -282,6 +327,40 @@ async def test_failover_goes_on_with_a_watch(etcd: Etcd, store: EtcdStore) -> No
         await way.close()
 
 
+async def test_an_endpoint_that_falls_silent_is_left(etcd: Etcd, store: EtcdStore) -> None:
+    ways = [await Proxy.start(etcd.port), await Proxy.start(etcd.port)]
+    endpoints = tuple(way.endpoint for way in ways)
+    watched = EtcdStore(etcd.options(endpoints=endpoints, timeout=4.0, connect_timeout=1.0))
+    follower = Follower(watched, "/p/", await store.put("/start", b""))
+    await store.put("/p/a", b"0")
+    await follower.has(1)
+    silent = next(way for way in ways if way.endpoint == watched.endpoint)
+    silent.hold()
+    await store.put("/p/a", b"1")
+    assert (await watched.get("/p/a")).value == b"1"  # type: ignore[union-attr]
+    await follower.has(2)
+    assert watched.endpoint != silent.endpoint
+    assert [event.value for event in follower.events] == [b"0", b"1"]
+    await follower.close()
+    await watched.close()
+    for way in ways:
+        await way.close()
+
+
+async def test_a_watch_that_fails_is_told(store: EtcdStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: Watch, response: Any) -> None:
+        raise ValueError("something unforeseen")
+
+    start = await store.put("/p/a", b"1")
+    async with aclosing(store.watch("/p/", start + 1)) as watch:
+        await anext(watch)
+        monkeypatch.setattr(Watch, "_take", failing)
+        await store.put("/p/a", b"2")
+        with pytest.raises(StoreUnavailable, match="something unforeseen"):
+            async with asyncio.timeout(DEADLINE):
+                await anext(watch)
+
+
 async def test_leases_over_a_restart(etcd: Etcd, store: EtcdStore) -> None:
     lease = await store.grant(30)
     await store.put("/leased", b"1", lease=lease)
@@ -343,6 +422,30 @@ async def test_an_agent_writes_its_own_key_and_ids_and_reads_all(guarded: tuple[
     await reflector.put("/contivpp/k8s/Pod/default/a", b"{}")
     await reflector.close()
     await agent.close()
+
+
+async def test_a_certificates_common_name_is_a_user(guarded: tuple[Etcd, EtcdStore]) -> None:
+    etcd, root = guarded
+    await access.grant(root, "client", "no matter", access.agent_rights("node1"))
+    agent = EtcdStore(etcd.options())
+    await agent.put("/contivpp/nodes/node1", b"1")
+    with pytest.raises(KVStoreError, match="permission denied"):
+        await agent.put("/contivpp/nodes/node2", b"1")
+    await agent.close()
+
+
+async def test_etcd_that_asks_nobody_is_used_all_the_same(etcd: Etcd, tmp_path: Path) -> None:
+    """And from the moment on that it asks, with the user that is set."""
+    (tmp_path / "password").write_text("root's")
+    store = EtcdStore(etcd.options(user="root", password_file=tmp_path / "password"))
+    await store.put("/a", b"1")
+    admin = EtcdStore(etcd.options())
+    await access.enable(admin, "root's")
+    await store.put("/a", b"2")
+    with pytest.raises(KVStoreError, match=r"set datastore.user and passwordFile|permission denied"):
+        await admin.put("/a", b"3")
+    await admin.close()
+    await store.close()
 
 
 async def test_an_expired_token_is_renewed(guarded: tuple[Etcd, EtcdStore]) -> None:
@@ -448,6 +551,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     @classmethod
     async def start(cls, target: int, at: int = 0) -> Proxy:
@@ -460,6 +565,10 @@ class Proxy:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def hold(self) -> None:
+        """Pass nothing on any more."""
+        self._flowing.clear()
+
     def cut(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
@@ -467,6 +576,7 @@ class Proxy:
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
+        self._flowing.set()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -485,6 +595,7 @@ class Proxy:
     async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(1 << 16):
+                await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
         except OSError:

@@ -125,6 +125,7 @@ async def test_a_start_without_the_source_goes_on_with_what_was_known(path: Path
         await source.replace(CLUSTER_NODE)
         assert not agent.state.table(CLUSTER_NODE.name)
         assert agent.conditions[CONDITION].ok
+    assert path.stat().st_mode & 0o777 == 0o600
     async with agent_with(path, Source()) as agent:
         await asyncio.sleep(3)
         assert sorted(agent.state.table(POD.name)) == ["default/a", "default/c"]

@@ -178,6 +178,21 @@ async def test_a_wiped_store_changes_nothing_until_it_is_written_again() -> None
 
 
 @simulated
+async def test_a_node_whose_object_cannot_be_read_is_not_gone() -> None:
+    world = await filled()
+    async with agent_of(world) as (agent, _):
+        await asyncio.sleep(5)
+        await world.wipe()
+        await world.sweep()
+        await world.store.put(object_key("Node", "", "node3"), b"{")
+        await asyncio.sleep(60)
+        assert keys(agent, CLUSTER_NODE) == list(NODES)
+        await world.store.delete(object_key("Node", "", "node3"))
+        await asyncio.sleep(5)
+        assert keys(agent, CLUSTER_NODE) == ["node1", "node2"]
+
+
+@simulated
 async def test_keys_that_are_deleted_with_their_markers_are_not_gone() -> None:
     """`etcdctl del --prefix /contivpp/` by mistake."""
     world = await filled()

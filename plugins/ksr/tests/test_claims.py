@@ -14,6 +14,7 @@ from contivpp_core.cluster import claim_value, id_key
 from contivpp_core.kubernetes import NODE_ADDRESSES_ANNOTATION
 from contivpp_core.node import NODE_CLAIM, ClusterNode, NodeClaim
 from contivpp_core.published import published
+from contivpp_core.testing.identity_contract import IdBookContract
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_ksr.access import FileAccess
 from contivpp_ksr.annotations import Annotator, StoreClaims
@@ -33,6 +34,24 @@ async def book() -> AsyncIterator[tuple[FakeApiServer, KubernetesIdBook]]:
         client = ApiClient(FileAccess(server.url))
         yield server, KubernetesIdBook(client, NAMESPACE)
         await client.close()
+
+
+class TestKubernetesIdBook(IdBookContract):
+    """The contract of every book."""
+
+    @pytest.fixture
+    async def books(self) -> AsyncIterator[list[KubernetesIdBook]]:
+        async with FakeApiServer().serving() as self.server:
+            clients = [ApiClient(FileAccess(self.server.url)) for _ in range(5)]
+            yield [KubernetesIdBook(client, NAMESPACE) for client in clients]
+            for client in clients:
+                await client.close()
+
+    async def register(self, name: str) -> None:
+        self.server.put("Node", node(name))
+
+    async def unregister(self, name: str) -> None:
+        self.server.delete("Node", name)
 
 
 async def test_an_id_is_given_once() -> None:

@@ -183,7 +183,7 @@ def _key(key: str) -> bytes:
 
 
 def _key_value(kv: Any) -> KeyValue:
-    return KeyValue(kv.key.decode(errors="surrogateescape"), kv.value, kv.mod_revision, kv.create_revision)
+    return KeyValue(kv.key.decode("utf-8", "surrogateescape"), kv.value, kv.mod_revision, kv.create_revision)
 
 
 def _operations(operations: Iterable[PutKey | DeleteKey]) -> list[Any]:

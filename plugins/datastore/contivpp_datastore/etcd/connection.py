@@ -14,7 +14,6 @@ import contextlib
 import logging
 import os
 import random
-from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would print on stderr is in the errors
@@ -49,18 +48,24 @@ class Dropped(StoreUnavailable):
     """The channel was closed while a call was under way."""
 
 
-@contextlib.contextmanager
-def undropped(endpoint: str) -> Iterator[None]:
+class undropped:  # noqa: N801 (a context manager; a class costs each call less than a generator)
     """Tell a call that grpc has cancelled, because its channel was closed, from a task that somebody has cancelled."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise Dropped(f"{endpoint}: the connection to etcd was closed") from None
-    except grpc.aio.UsageError:
-        raise Dropped(f"{endpoint}: the connection to etcd is closed") from None
+
+    __slots__ = ("_endpoint",)
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                raise Dropped(f"{self._endpoint}: the connection to etcd was closed") from None
+        elif isinstance(error, grpc.aio.UsageError):
+            raise Dropped(f"{self._endpoint}: the connection to etcd is closed") from None
 
 
 class Link:
@@ -73,6 +78,7 @@ class Link:
         self.open = False  # etcd asks nobody who they are
         self.version: tuple[int, ...] = (0,)
         self.cluster = 0
+        self._calls: dict[str, Any] = {}
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return what goes along with each call; `hasleader` has etcd refuse where it cannot know the newest state."""
@@ -82,7 +88,10 @@ class Link:
     async def call(self, method: rpc.Method, request: Any, timeout: float) -> Any:
         """Send one request and return the response, or raise grpc's error."""
         with undropped(self.endpoint):
-            call = self.channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+            if (call := self._calls.get(method.path)) is None:
+                call = self._calls[method.path] = self.channel.unary_unary(
+                    method.path, method.request.SerializeToString, method.response.FromString
+                )
             return await call(request, timeout=timeout, metadata=self.metadata())
 
 
@@ -126,7 +135,7 @@ class Connection:
         end = loop.time() + (timeout or self.options.timeout)
         tries = len(self._endpoints) if method.safe else 1
         while True:
-            link = await self.link(end)
+            link = self._link or await self.link(end)
             try:
                 return await self._with_login(link, method, request, max(0.0, end - loop.time()) / tries)
             except grpc.aio.AioRpcError as error:
@@ -161,13 +170,22 @@ class Connection:
     # --- connecting
 
     async def lost(self, link: Link, error: grpc.aio.AioRpcError) -> None:
-        """Go to the next endpoint; with only one, a late answer is no reason to end everything else that uses it."""
-        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and len(self._endpoints) == 1:
+        """A call has failed because the connection is lost, or etcd cannot serve: go to the next endpoint."""
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            await self.late(link)
+        else:
+            self._leave(link, str(from_rpc(link.endpoint, error)))
+
+    async def late(self, link: Link) -> None:
+        """An answer is late. With one endpoint that is no reason to end everything else that uses it, if it answers."""
+        if len(self._endpoints) == 1:
             with contextlib.suppress(grpc.aio.AioRpcError, Dropped):
                 await link.call(rpc.STATUS, rpc.STATUS.request(), self.options.connect_timeout)
                 return
+        self._leave(link, "an answer is late")
+
+    def _leave(self, link: Link, reason: str) -> None:
         if self._link is link:
-            reason = str(from_rpc(link.endpoint, error))
             log.info("etcd does not answer", extra={"endpoint": link.endpoint, "reason": reason})
             self._endpoints.append(self._endpoints.pop(self._endpoints.index(link.endpoint)))
             self.drop(link)

@@ -12,6 +12,7 @@ minutes by default). Asking for one is safe only since 3.4.25 and 3.5.8: before,
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,6 +31,8 @@ from contivpp_datastore.etcd.connection import Connection, Link, undropped
 from contivpp_datastore.etcd.faults import from_reason, from_rpc
 
 __all__ = ["Watch", "asks_for_progress", "key_range"]
+
+log = logging.getLogger(__name__)
 
 MOST_EVENTS = 5000
 """So many events may wait for a reader that is busy."""
@@ -77,6 +80,7 @@ class Watch:
                 with undropped(self._link.endpoint):
                     await self._begin()
         except TimeoutError:
+            await self._connection.late(self._link)
             endpoint = self._link.endpoint
             raise StoreUnavailable(f"{endpoint}: etcd gives no answer in time: check that it runs") from None
         except grpc.aio.AioRpcError as error:
@@ -102,9 +106,7 @@ class Watch:
     async def _next(self) -> Any:
         response = await self._stream.read()
         if response is grpc.aio.EOF:
-            if await self._stream.code() == grpc.StatusCode.OK:
-                raise StoreUnavailable(f"{self._link.endpoint}: etcd ended the watch")
-            return await self._stream.read()  # raises the stream's error
+            raise StoreUnavailable(f"{self._link.endpoint}: etcd ended the watch")
         return response
 
     async def _forgotten(self, key: bytes) -> bool:
@@ -193,6 +195,9 @@ class Watch:
         except grpc.aio.AioRpcError as error:
             self._error = from_rpc(self._link.endpoint, error)
             await self._connection.lost(self._link, error)
+        except Exception as error:  # a reader that waits must hear of it
+            log.exception("a watch of etcd fails")
+            self._error = StoreUnavailable(f"{self._link.endpoint}: the watch fails: {type(error).__name__}: {error}")
         finally:
             self._news.set()
 
@@ -212,4 +217,4 @@ class Watch:
 def _event(event: Any) -> WatchEvent:
     kv = event.kv
     value = None if event.type == DELETE else kv.value
-    return WatchEvent(kv.key.decode(errors="surrogateescape"), value, kv.mod_revision)
+    return WatchEvent(kv.key.decode("utf-8", "surrogateescape"), value, kv.mod_revision)

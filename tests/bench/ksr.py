@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from contivpp_datastore.etcd.client import EtcdStore
 from tests.bench.ksr_worker import PODS, SERVICES
 from tests.bench.result import Goal, Measured, Skipped
 from tests.servers.apiserver import MISSING, ApiServer, executable
@@ -30,7 +31,7 @@ from tests.servers.etcd import executable as etcd_executable
 
 __all__ = ["ksr"]
 
-BATCH, AT_ONCE = 100, 50
+AT_ONCE = 50
 RATE, SECONDS = 100, 20
 REFERENCE = "kubernetes informer"
 
@@ -126,22 +127,15 @@ def service(number: int) -> tuple[str, dict[str, Any]]:
     }
 
 
-async def _put(etcd: Etcd, objects: list[tuple[str, dict[str, Any]]], *, as_one: bool = True) -> None:
-    from contivpp_core.kvstore import PutKey
-    from contivpp_datastore.etcd.client import EtcdStore
+async def _put(etcd: Etcd, objects: list[tuple[str, dict[str, Any]]]) -> None:
+    """Store objects, each with a version of its own: clients go on from a version, so two must not share one."""
+    store, gate = EtcdStore(etcd.options()), asyncio.Semaphore(AT_ONCE)
 
-    store = EtcdStore(etcd.options())
-    if not as_one:  # each change has a version of its own, as the API server would give it
-        gate = asyncio.Semaphore(AT_ONCE)
+    async def one(key: str, found: dict[str, Any]) -> None:
+        async with gate:
+            await store.put(key, json.dumps(found).encode())
 
-        async def one(key: str, found: dict[str, Any]) -> None:
-            async with gate:
-                await store.put(key, json.dumps(found).encode())
-
-        await asyncio.gather(*(one(key, found) for key, found in objects))
-    puts = [PutKey(key, json.dumps(found).encode()) for key, found in objects] if as_one else []
-    for first in range(0, len(puts), BATCH):
-        await store.transaction((), tuple(puts[first : first + BATCH]))
+    await asyncio.gather(*(one(key, found) for key, found in objects))
     await store.close()
 
 
@@ -196,7 +190,7 @@ async def _measure(etcd: Etcd, api: ApiServer) -> list[Measured]:
             await asyncio.sleep(1)  # the watches are open
             client.ask(f"{number} {PODS}")
             await client.told()
-            await _put(etcd, [pod(each, str(number)) for each in range(PODS)], as_one=False)
+            await _put(etcd, [pod(each, str(number)) for each in range(PODS)])
             watches[kind] = await client.told()
             bursts[kind] = await _burst(etcd, client, f"{number}-again")
             if kind == "tables":
@@ -212,7 +206,7 @@ async def _burst(etcd: Etcd, client: _Worker, value: str) -> Any:
     client.ask(f"{value} {PODS}")
     await client.told()
     client.signal(signal.SIGSTOP)
-    await _put(etcd, [pod(each, value) for each in range(PODS)], as_one=False)
+    await _put(etcd, [pod(each, value) for each in range(PODS)])
     client.signal(signal.SIGCONT)
     return await client.told()
 

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 LOCK = "ksr"
 LEADER = "/contivpp/ksr/leader"
-LONGEST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 0.4
 """There are few reflectors: after an outage the store is to be complete at once."""
 MOST_OPERATIONS = 100
 """Of one transaction; etcd takes 128."""
@@ -161,6 +161,8 @@ class StoreSink:
             except KVStoreError as error:
                 log.warning("the store is not written now", extra={"reason": str(error)})
                 self._stand(False, str(error))
+                if isinstance(error, LeaseLost):
+                    self._backoff.reset()  # the store answers
             except Exception as error:
                 log.exception("the store cannot be written")
                 self._stand(False, f"{type(error).__name__}: {error}")

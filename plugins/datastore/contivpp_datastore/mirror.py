@@ -46,7 +46,10 @@ log = logging.getLogger(__name__)
 
 CONDITION = "datastore"
 FIRST_RETRY_SECONDS = 0.2
-LONGEST_RETRY_SECONDS = 10.0
+LONGEST_RETRY_SECONDS = 1.0
+"""An agent hears of a store that is back about so soon; a try at one that is down costs a refused connection."""
+GATHER_SECONDS = 0.5
+"""So long a list that a marker asks for waits at most: markers of several kinds come together, agents should not."""
 SWEEPS, ANCHOR = "sweeps", "anchor"
 """Under these names the local mirror keeps what recognises the store after a restart of the agent."""
 
@@ -70,6 +73,9 @@ class _Backoff:
         longest = min(FIRST_RETRY_SECONDS * 2**self.tries, LONGEST_RETRY_SECONDS)
         self.tries = min(self.tries + 1, 16)
         await asyncio.sleep(longest * self._random.uniform(0.5, 1.0))
+
+    async def gather(self) -> None:
+        await asyncio.sleep(GATHER_SECONDS * self._random.uniform(0.2, 1.0))
 
 
 class Mirror:
@@ -106,7 +112,8 @@ class Mirror:
                 if not self._listed or not await self._is_the_same():
                     await self._list()
                 await self._follow()
-                continue  # a list is wanted
+                await self._backoff.gather()
+                continue
             except Compacted as error:
                 log.warning("the store is listed again", extra={"reason": str(error)})
                 self._listed = False

@@ -29,6 +29,7 @@ from contivpp_datastore.etcd import access
 from contivpp_datastore.etcd.client import EtcdStore
 from contivpp_datastore.plugin import DatastorePlugin
 from tests.servers.etcd import NEEDS_ETCD, Etcd
+from tests.servers.proxy import Proxy
 
 DEADLINE = 30.0
 PODS = 200
@@ -114,6 +115,26 @@ async def test_wiped_down_and_back(tmp_path: Path, etcd: Etcd) -> None:
         await until(lambda: len(agent.state.table(POD.name)) == PODS)
         assert agent.state.stale() == []
         assert agent.journal.entries()[-1].changed_total <= 1
+    await store.close()
+
+
+@NEEDS_ETCD
+async def test_an_outage_under_churn_is_caught_up_soon(tmp_path: Path, etcd: Etcd) -> None:
+    """From the moment on that etcd serves again."""
+    store = EtcdStore(etcd.options())
+    await fill(store)
+    way = await Proxy.start(etcd.port)
+    async with agent_at(tmp_path, etcd, endpoints=[way.endpoint]) as agent:
+        await until(lambda: agent.ready)
+        await way.close()
+        await until(lambda: not agent.ready)
+        for number in range(300):
+            await store.put(object_key("Pod", "default", f"late{number}"), pod(f"late{number}"))
+        await asyncio.sleep(6)
+        way = await Proxy.start(etcd.port, at=way.port)
+        await until(lambda: len(agent.state.table(POD.name)) == PODS + 300, within=2.5)
+        await until(lambda: agent.ready)
+    await way.close()
     await store.close()
 
 

@@ -110,7 +110,7 @@ def test_up_that_was_killed_half_way(any_box: Sandboxes) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_that_is_broken_off_takes_itself_down(any_box: Sandboxes, number: int) -> None:
-    process = any_box.start("up", "--nodes", "4")  # one would be up in less than a second
+    process = any_box.start("up")
     until((any_box.folder() / "n1" / "vpp-api.sock").exists, "VPP is started")
     process.send_signal(signal.SIGSTOP)  # to look takes long enough for it to be done
     inside = any_box.inside()

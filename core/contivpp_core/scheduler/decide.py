@@ -139,11 +139,15 @@ class Decider:
             wakes.extend(dependency.keys)
             if dependency.fact:
                 wakes.append(dependency.fact)
+            if dependency.without:
+                wakes.append(dependency.without)
         return Wait(ItemState.PENDING, "waits for " + ", ".join(map(str, missing)), tuple(wakes))
 
     def _satisfied(self, dependency: Dependency) -> bool:
         if dependency.fact is not None:
             return self._fact(*dependency.fact)
+        if dependency.without:
+            return self.graph.provider(dependency.without) is None
         return any(self._stands(key, dependency) for key in dependency.keys)
 
     def _stands(self, key: str, dependency: Dependency) -> bool:
@@ -194,6 +198,9 @@ class Decider:
         """Tell whether a dependency will be satisfied without a change from outside; `seen` gets who was looked at."""
         if dependency.fact is not None:
             return self._fact(*dependency.fact)
+        if dependency.without:
+            provider = self.graph.provider(dependency.without)
+            return provider is None or provider.desired is None
         makers = [maker for key in dependency.keys for maker in self.graph.makers(key)]
         coming = [self._on_its_way(maker, seen) for maker in makers]
         return self._satisfied(dependency) or any(coming)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects of two kinds that provide the same key, as an interface that was a veth and becomes a TAP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from contivpp_core.clock import run_simulated
+from contivpp_core.items import Dependency, Descriptor, Found, Item, Known
+from contivpp_core.testing.trial import Trial
+
+
+class Old(Item, frozen=True, kw_only=True):
+    """One way to have the interface."""
+
+    kind: ClassVar[str] = "same/old"
+
+    @property
+    def key(self) -> str:
+        return "same/old/i"
+
+
+class New(Item, frozen=True, kw_only=True):
+    """Another way to have it."""
+
+    kind: ClassVar[str] = "same/new"
+
+    @property
+    def key(self) -> str:
+        return "same/new/i"
+
+
+class Above(Item, frozen=True, kw_only=True):
+    """What is on the interface, whatever that is."""
+
+    kind: ClassVar[str] = "same/above"
+
+    @property
+    def key(self) -> str:
+        return "same/above/i"
+
+
+class Same(Descriptor[Any]):
+    """All three, by kind; each creation takes as long as it is told."""
+
+    domain = "same"
+
+    def __init__(self, item: type[Item], there: dict[str, Item], seconds: Mapping[type[Item], float]) -> None:
+        self.kind = item.kind  # type: ignore[misc]
+        self.item = item  # type: ignore[misc]
+        self.there, self.seconds = there, seconds
+
+    def provides(self, item: Item) -> Iterable[str]:
+        return () if isinstance(item, Above) else ("same/interface/i",)
+
+    def dependencies(self, item: Item) -> Iterable[Dependency]:
+        return (Dependency.on("same/interface/i"),) if isinstance(item, Above) else ()
+
+    async def create(self, item: Item, handles: Any) -> str:
+        await asyncio.sleep(self.seconds.get(type(item), 0.0))
+        self.there[item.key] = item
+        return item.key
+
+    async def delete(self, item: Item, handle: Any, handles: Any) -> None:
+        self.there.pop(item.key, None)
+
+    async def dump(self, known: Known) -> list[Found]:
+        return [Found(key, item, key) for key, item in self.there.items() if item.kind == self.kind]
+
+
+def test_what_one_object_provides_is_still_there_when_another_that_did_so_goes() -> None:
+    async def main() -> None:
+        there: dict[str, Item] = {}
+        seconds = {Old: 1.0}  # so that it comes after its successor
+        trial = Trial(lambda: [Same(item, there, seconds) for item in (Old, New, Above)])
+        await trial.start()
+        trial.want([Old()])
+        await asyncio.sleep(0.5)
+        trial.want([New(), Above()])
+        await trial.check_laws()
+        assert set(there) == {New().key, Above().key}
+        await trial.scheduler.stop()
+
+    run_simulated(main())

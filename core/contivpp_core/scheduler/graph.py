@@ -66,6 +66,7 @@ class Node:
         "foreign",
         "former",
         "half_done",
+        "tried",
         "key",
         "needed_by",
         "needs",
@@ -94,6 +95,7 @@ class Node:
         self.actual: Actual | None = None
         self.unknown = False  # an answer was lost: read back before anything else
         self.half_done = False  # an operation was refused, maybe after a part of it was done
+        self.tried: Item | None = None  # what that was an attempt at
         self.foreign = False  # somebody else's object has the key
         self.running = False
         self.released: frozenset[str] | None = None  # renderers that gave the item up; None: it never had an owner

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """MAC addresses of links: a setting.
 
-With a new MAC the kernel forgets all neighbours of the link, permanent ones too. So a change tells them anew.
+With a new MAC the kernel forgets all neighbours of the link, permanent ones too. So they are told anew, also when the
+item comes later than they do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 from contivpp_core.items import Dependency, Found, Known
 from contivpp_linux.batcher import Phase, reference
 from contivpp_linux.descriptors.base import LinuxDescriptor, check_mac, inside, read_all
+from contivpp_linux.edge import or_gone
 from contivpp_linux.items import Mac
 from contivpp_linux.kernel.operations import Replace, SetLink
 from contivpp_linux.kernel.protocol import raise_errors
@@ -34,9 +36,13 @@ class MacDescriptor(LinuxDescriptor[Mac]):
         return False
 
     async def create(self, item: Mac, handles: Mapping[str, Any]) -> None:
-        """Set it; neighbours of the link are told later in the same batch, or after it."""
+        """Set it; neighbours of the link are told later in the same batch, or after it, or again."""
         check_mac(item.mac)
-        await self._set(item.namespace, SetLink(link=item.link, mac=item.mac), phase=Phase.SETTING)
+        there = await or_gone(self._edge.kernel.neighbours(reference(item.namespace)), [])
+        if any(neighbour.link == item.link for neighbour in there):
+            await self._edge.alone(item.namespace, lambda: self._change(item))
+        else:
+            await self._set(item.namespace, SetLink(link=item.link, mac=item.mac), phase=Phase.SETTING)
 
     async def update(self, old: Mac, new: Mac, handle: Any, handles: Mapping[str, Any]) -> None:
         """Set the new one, and keep the neighbours."""

@@ -43,6 +43,9 @@ __all__ = ["Trial", "check_descriptors"]
 LONG_SECONDS = 120.0
 """Every back-off has ended by then."""
 
+ENDLESS_SECONDS = 3600.0
+"""What is not done by then will never be."""
+
 _ME = Owner("trial", "all")
 _APPLIED = ("applied", "shadowed")
 _POLL_SECONDS = 0.05
@@ -116,7 +119,7 @@ class Trial:
         self._told(new)
         changed = {key for key in self.owners.keys() | new.keys() if self.owners.get(key) != new.get(key)}
         self.owners = new
-        self.scheduler.submit(changed, new)
+        self.scheduler.submit(sorted(changed), new)
 
     async def kill(self) -> None:
         """The agent dies where it is, and another starts: it knows what is wanted, and nothing else."""
@@ -189,9 +192,11 @@ class Trial:
     async def rest(self) -> None:
         """Let everything end that can, back-offs too."""
         for _ in range(2):
+            end = asyncio.get_running_loop().time() + ENDLESS_SECONDS
             # The scheduler may be another one when it is idle, so there is no one event to wait for.
-            while self._busy or not self.scheduler.idle():  # noqa: ASYNC110
+            while self._busy or not self.scheduler.idle():
                 await asyncio.sleep(_POLL_SECONDS)
+                assert asyncio.get_running_loop().time() < end, f"law: work comes to an end; {self.scheduler.not_applied()}"
             await asyncio.sleep(LONG_SECONDS)
         await self.scheduler.settled()
 

@@ -211,7 +211,7 @@ def much() -> Output:
         Put(NODE.name, Node(name=OWN, labels=(), addresses=addresses)),
         Put(HOST_LINK.name, HostLink(name=OWN, kind="veth")),
         *(Put(CLUSTER_NODE.name, each) for each in nodes),
-        *(Put(NETWORK_INTERFACE.name, NetworkInterface(name=nic, kind="dpdk", index=at)) for at, nic in enumerate(NICS)),
+        *(Put(NETWORK_INTERFACE.name, NetworkInterface(name=name, kind="dpdk", index=1)) for name in NICS),
         *(Put(HOST_ADDRESS.name, HostAddress(link="eth0", address=f"10.200.0.{at}/24")) for at in range(3)),
         *(
             Put(

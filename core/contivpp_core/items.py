@@ -64,7 +64,7 @@ class Dependency(msgspec.Struct, frozen=True, gc=False):
     address in an interface: it vanishes with it, without a message. With `fact`, a record (table, key) must exist
     instead, for example a network namespace. With `as_wanted`, it is not enough that the object is there (a new
     interface has some MAC): it must be as it is wanted before the dependant is made. With `without` alone, nothing may
-    be there at that key when the dependant is made; the dependant does not stand on it.
+    be there at that item's key when the dependant is made; the dependant does not stand on it.
     """
 
     keys: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Dependency(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def absent(cls, key: str) -> Dependency:
-        """Depend on nothing being there at a key."""
+        """Depend on nothing being there at an item's key."""
         return cls(without=key)
 
     def __str__(self) -> str:

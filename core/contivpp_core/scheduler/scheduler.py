@@ -345,6 +345,7 @@ class Scheduler:
                 self.on_recovered(node)
             self.graph.remove(node)
             self.waiters.gone(node.key)
+            self._awaken((node.key,))
             return
         assert node.actual is not None
         if node.actual.item != node.desired:

@@ -51,9 +51,11 @@ class Order:
         inside = set() if self._descriptors[item.kind].found_only else self._inside(item)
         gone = inside | {item.key}
         left = {key for key in self._provided(gone) if not any(key in self._provides(each) for each in self._but(gone))}
-        return [
-            each.key for each in self._but(gone) if any(need.keys and set(need.keys) <= left for need in self._needs(each))
-        ]
+
+        def loses(each: Item) -> bool:
+            return any(need.keys and left.issuperset(need.keys) for need in self._needs(each))
+
+        return [each.key for each in self._but(gone) if loses(each)]
 
     def _inside(self, item: Item) -> set[str]:
         """Return the keys of what lives in an item, and in that."""

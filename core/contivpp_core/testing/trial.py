@@ -19,7 +19,8 @@ Then it does so under random faults, and checks at each quiet point:
 - a resync or a check for drift of a right dataplane sends no write, and neither does an agent that starts anew;
 - with nothing wanted, nothing of ours is left.
 
-The seed repeats a run. A broken law raises an AssertionError that names the law, the seed, and the last faults.
+The seed repeats a run, with the same PYTHONHASHSEED. A broken law raises an AssertionError that names the law, the
+seed, and the last faults.
 """
 
 from __future__ import annotations
@@ -132,6 +133,13 @@ class Trial:
             self.scheduler.submit(set(self.owners), self.owners)
         await self.start()
 
+    async def stop(self) -> None:
+        """End the agent for good; what is in the dataplanes stays."""
+        await self.scheduler.stop()
+        for domain in self.domains:
+            self.world.disconnect(domain)
+        await asyncio.sleep(_POLL_SECONDS)  # who was talked to learns of it
+
     def kill_soon(self) -> None:
         """The same, for `Fault.CALL`; an agent dies once."""
         if self._doomed != self.lives:
@@ -196,7 +204,8 @@ class Trial:
             # The scheduler may be another one when it is idle, so there is no one event to wait for.
             while self._busy or not self.scheduler.idle():
                 await asyncio.sleep(_POLL_SECONDS)
-                assert asyncio.get_running_loop().time() < end, f"law: work comes to an end; {self.scheduler.not_applied()}"
+                now = asyncio.get_running_loop().time()
+                assert now < end, f"law: work comes to an end; {self.scheduler.not_applied()}"
             await asyncio.sleep(LONG_SECONDS)
         await self.scheduler.settled()
 
@@ -318,6 +327,7 @@ def check_descriptors(
     restart: Callable[[str], None] | None = None,
     told: Callable[[Mapping[str, Any]], None] = lambda owners: None,
     world: World | None = None,
+    run: Callable[[Coroutine[Any, Any, None]], None] = run_simulated,
 ) -> Faults:
     """Go through random wishes in simulated time, calmly and under random faults, and check the laws.
 
@@ -331,14 +341,7 @@ def check_descriptors(
         chance = random.Random(seed)
         try:
             await trial.check_order(wishes, chance)
-            for number in range(steps):
-                await _step(trial, chance, wishes)
-                if number % 10 == 9:
-                    faults.calm()
-                    await trial.check_laws()
-            faults.calm()
-            trial.want(())
-            await trial.check_laws()
+            await _go_through(trial, chance, wishes, steps)
         except AssertionError as error:
             last = "; ".join(map(str, faults.struck[-8:]))
             raise AssertionError(f"{error}\nseed {seed}, last faults: {last}") from error
@@ -346,10 +349,23 @@ def check_descriptors(
             faults.calm()
             with contextlib.suppress(AssertionError):
                 await trial.rest()
-            await trial.scheduler.stop()
+            await trial.stop()
 
-    run_simulated(main())
+    run(main())
     return faults
+
+
+async def _go_through(
+    trial: Trial, chance: random.Random, wishes: Sequence[Iterable[Item] | Owners], steps: int
+) -> None:
+    for number in range(steps):
+        await _step(trial, chance, wishes)
+        if number % 10 == 9:
+            trial.faults.calm()
+            await trial.check_laws()
+    trial.faults.calm()
+    trial.want(())
+    await trial.check_laws()
 
 
 async def _step(trial: Trial, chance: random.Random, wishes: Sequence[Iterable[Item] | Owners]) -> None:

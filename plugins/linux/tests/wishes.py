@@ -61,11 +61,21 @@ def pod(chance: random.Random, namespace: Namespace, number: int) -> Iterator[It
         yield Offload(namespace=namespace, link=link, features=(("tx-checksumming", chance.random() < 0.5),))
     gateway = chance.choice(("169.254.1.1", "169.254.1.2"))
     yield Neighbour(namespace=namespace, link=link, address=gateway, mac="02:00:00:00:03:01", link_mac=mac)
+    yield from lasting(chance, namespace, gateway, address, mark, initial=initial)
+
+
+def lasting(
+    chance: random.Random, namespace: Namespace, gateway: str, address: str, mark: str, *, initial: bool
+) -> Iterator[Item]:
+    """What is initial, or stays as it is wanted."""
+    link = "eth0"
     values = (
         Mtu(namespace=namespace, link=link, mtu=chance.choice((1400, 1450)), initial=initial),
         Route(namespace=namespace, destination=f"{gateway}/32", link=link, scope="link", initial=initial),
         Route(namespace=namespace, destination="0.0.0.0/0", link=link, gateway=gateway, initial=initial),
-        Sysctl(namespace=namespace, name=f"net.ipv4.conf.{link}.forwarding", value=chance.choice("01"), initial=initial),
+        Sysctl(
+            namespace=namespace, name=f"net.ipv4.conf.{link}.forwarding", value=chance.choice("01"), initial=initial
+        ),
     )
     yield from values
     if initial:

@@ -23,7 +23,7 @@ from contivpp_linux.items import link_key
 from contivpp_linux.kernel.errors import KernelError
 from contivpp_linux.kernel.memory import MemoryKernel
 from contivpp_linux.kernel.memory_links import MemoryLink
-from contivpp_linux.kernel.operations import Operation
+from contivpp_linux.kernel.operations import Operation, Replace, SetLink
 
 PODS = ("/netns/a", "/netns/b")
 
@@ -80,8 +80,12 @@ class Gate:
 
     async def apply(self, namespace: Any, operations: Sequence[Operation]) -> list[KernelError | None]:
         results = []
+        told_again = any(isinstance(each, SetLink) and each.mac for each in operations)
         for operation in operations:
-            results += await self._one(namespace, operation)
+            if told_again and isinstance(operation, Replace):  # what was there a moment ago is not refused
+                results += await self._kernel.apply(namespace, [operation])
+            else:
+                results += await self._one(namespace, operation)
         return results
 
     async def _one(self, namespace: Any, operation: Operation) -> list[KernelError | None]:
@@ -93,6 +97,8 @@ class Gate:
         match rule.fault:
             case Fault.SLOW:
                 await asyncio.sleep(rule.seconds)
+                if self.shut:
+                    await asyncio.Event().wait()
                 return await self._kernel.apply(namespace, [operation])
             case Fault.CALL | Fault.CALL_AFTER:
                 if rule.fault is Fault.CALL_AFTER:
@@ -118,6 +124,8 @@ class LinuxWorld(World):
     def descriptors(self) -> list[AnyDescriptor]:
         """Return the descriptors of an agent that begins."""
         edge = Edge(lambda key: self._scheduler.graph.provider(key) is not None)
+        if self._gate is not None:
+            self._gate.shut = True
         self._gate = Gate(self.kernel, self.faults)
         edge.open(self._gate)  # type: ignore[arg-type]
         return [VppLinkDescriptor(self.kernel, self._taps), *all_descriptors(edge)]

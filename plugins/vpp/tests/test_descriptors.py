@@ -256,6 +256,20 @@ async def test_half_a_vrf_is_found_without_an_item(backend: str) -> None:
         await bench.create(RED)
         await bench.connection.request(m.IpTableAddDel(is_add=False, table=m.IpTable(table_id=7, is_ip6=True)))
         assert (await bench.dump("vpp/vrf"))[RED.key].item is None
+        bench.wanted.clear()
+        assert RED.key not in await bench.dump("vpp/vrf"), "VPP kept it, and nobody can change that"
+
+
+async def test_a_kept_table_may_have_an_earlier_name() -> None:
+    async with a_bench("embedded") as bench:
+        await bench.create(RED)
+        await bench.connection.request(m.IpTableAddDel(is_add=False, table=m.IpTable(table_id=7, is_ip6=True)))
+        blue = m.IpTable(table_id=7, is_ip6=True, name=tag_of("blue"))
+        await bench.connection.request(m.IpTableAddDel(table=blue))
+        bench.wanted = {RED.key: VrfTable(vrf=7, label="blue")}
+        assert (await bench.dump("vpp/vrf"))[RED.key].item == VrfTable(vrf=7, label="blue")
+        bench.wanted = {RED.key: VrfTable(vrf=7, label="green")}
+        assert (await bench.dump("vpp/vrf"))[RED.key].item is None
 
 
 @pytest.mark.realvpp

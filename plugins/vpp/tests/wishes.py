@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from contivpp_core.items import Item
 from contivpp_core.namespaces import HOST, Namespace
@@ -19,6 +20,11 @@ from contivpp_vpp.items import (
     Loopback,
     Mac,
     Mtu,
+    Nat44,
+    Nat44Address,
+    Nat44Interface,
+    Nat44Mapping,
+    NatBackend,
     Neighbour,
     NeighbourSettings,
     Path,
@@ -34,9 +40,14 @@ from contivpp_vpp.items import (
 
 from .worlds import NICS, HostLink
 
+FEATURES: tuple[Literal["inside+outside", "inside", "outside", "output"], ...] = (
+    "inside+outside",
+    "inside",
+    "outside",
+    "output",
+)
+ALL_SORTS = ("none", "tap", "afpacket", "loopback")
 PODS = ("a", "b", "c")
-SHADOWED = "10.1.1.0/24"
-"""The gateway's own network: VPP prefers what it knows by the address."""
 SOMEWHERE = Namespace("/nowhere/netns", 4, 4026532000)
 
 
@@ -44,15 +55,14 @@ def wishes(seed: int, count: int = 6, *, real: bool) -> list[list[Item]]:
     """Return wishes, with nothing among them, too; those of a real VPP, or what an embedded one has of them."""
     chance = random.Random(seed)
     nic = chance.choice(NICS)
-    drawn = [wish(chance, nic) for _ in range(count)]
-    return [*([item for item in each if real or not _only_real(item)] for each in drawn), []]
+    if real:
+        return [*(wish_of_real(chance) for _ in range(count)), []]
+    return [*([item for item in wish(chance, nic) if not _only_real(item)] for _ in range(count)), []]
 
 
 def _only_real(item: Item) -> bool:
-    """Tell whether the embedded VPP lacks it: IPv6, and the text that names shadowed routes."""
-    if isinstance(item, Address):
-        return ":" in item.address
-    return isinstance(item, Route) and (":" in item.prefix or item.prefix == SHADOWED)
+    """Tell whether the embedded VPP lacks it: IPv6."""
+    return isinstance(item, Address | Route) and ":" in (item.address if isinstance(item, Address) else item.prefix)
 
 
 def wish(chance: random.Random, nic: str) -> list[Item]:
@@ -62,12 +72,28 @@ def wish(chance: random.Random, nic: str) -> list[Item]:
     """
     vrf = chance.choice((0, 1, 2))
     items = [*uplink(chance, nic), *gateway(chance, vrf), *overlay(chance)]
-    items += [item for number, name in enumerate(PODS) for item in pod(chance, name, number, vrf)]
+    items += [item for number, name in enumerate(PODS) for item in pod(chance, name, number, vrf, ALL_SORTS)]
+    return [*items, *tables_of(chance, items)]
+
+
+def wish_of_real(chance: random.Random) -> list[Item]:
+    """Return what a node wants that has no NIC and no links of Linux, but IPv6 and NAT44."""
+    vrf = chance.choice((0, 1, 2))
+    items = [*gateway(chance, vrf), *overlay(chance)]
+    items += [item for number, name in enumerate(PODS) for item in pod(chance, name, number, vrf, ("none", "loopback"))]
+    items += nat44(chance, [each.name for each in items if isinstance(each, Loopback)])
+    return [*items, *tables_of(chance, items)]
+
+
+def tables_of(chance: random.Random, items: list[Item]) -> list[Item]:
+    """Return the VRFs that items name."""
     tables = {each.vrf for each in items if isinstance(each, InterfaceVrf | Route) and each.vrf}
     tables |= {each.encap_vrf for each in items if isinstance(each, VxlanTunnel) and each.encap_vrf}
     paths = (path for each in items if isinstance(each, Route) for path in each.paths)
     tables |= {path.via_vrf for path in paths if path.via_vrf}
-    return [*items, *(VrfTable(vrf=table, label=chance.choice(("red", "blue"))) for table in sorted(tables))]
+    backends = (each.backends for each in items if isinstance(each, Nat44Mapping))
+    tables |= {backend.vrf for some in backends for backend in some if backend.vrf}
+    return [VrfTable(vrf=table, label=chance.choice(("red", "blue"))) for table in sorted(tables)]
 
 
 def uplink(chance: random.Random, nic: str) -> Iterator[Item]:
@@ -104,7 +130,6 @@ def gateway(chance: random.Random, vrf: int) -> Iterator[Item]:
     if vrf:
         yield InterfaceVrf(interface="gateway", vrf=vrf)
     yield Route(vrf=vrf, prefix="10.1.0.0/16", paths=(Path(kind="drop"),))
-    yield Route(vrf=vrf, prefix=SHADOWED, paths=(Path(kind="drop"),))
     if vrf:
         yield Route(vrf=vrf, prefix="0.0.0.0/0", paths=(Path(kind="lookup", via_vrf=0),))
     ways = [Path(interface="gateway", next_hop=f"10.1.1.{number}", weight=number) for number in (2, 3)]
@@ -114,9 +139,9 @@ def gateway(chance: random.Random, vrf: int) -> Iterator[Item]:
     yield Route(vrf=vrf, prefix="10.78.0.0/16", paths=(Path(next_hop="10.1.1.9", via_vrf=chance.choice((None, 0))),))
 
 
-def pod(chance: random.Random, name: str, number: int, vrf: int) -> Iterator[Item]:
+def pod(chance: random.Random, name: str, number: int, vrf: int, sorts: Sequence[str]) -> Iterator[Item]:
     """A pod's interface, of one kind or another."""
-    kind = chance.choice(("none", "tap", "afpacket", "loopback"))
+    kind = chance.choice(sorts)
     if kind == "none":
         return
     mac = f"02:fe:00:00:0{chance.choice((0, 1))}:0{number}"
@@ -168,3 +193,31 @@ def overlay(chance: random.Random) -> Iterator[Item]:
         yield Neighbour(interface="bvi", address=f"192.168.30.{number}", mac=mac)
         hop = Path(interface="bvi", next_hop=f"192.168.30.{number}")
         yield Route(prefix=f"10.1.{number}.0/24", paths=(hop,))
+
+
+def nat44(chance: random.Random, interfaces: Sequence[str]) -> Iterator[Item]:
+    """NAT44 with services."""
+    if chance.random() < 0.2:
+        return
+    yield Nat44(sessions=chance.choice((1000, 1000, 2000)), forwarding=True, udp_seconds=chance.choice((5, 300)))
+    for name in interfaces:
+        if chance.random() < 0.6:
+            yield Nat44Interface(interface=name, feature=chance.choice(FEATURES))
+    for last in (1, 2):
+        if chance.random() < 0.6:
+            yield Nat44Address(address=f"192.168.77.{last}", twice_nat=chance.random() < 0.5)
+    backends = [
+        NatBackend(address=f"10.1.1.{last}", port=8080, probability=chance.choice((1, 15)), vrf=chance.choice((0, 1)))
+        for last in range(2, 7)
+    ]
+    for port in (80, 443):
+        if chance.random() < 0.7:
+            yield Nat44Mapping(
+                protocol="tcp",
+                address="10.96.0.1",
+                port=port,
+                backends=tuple(chance.sample(backends, chance.randint(1, 4))),
+                self_twice_nat=chance.random() < 0.5,
+                affinity_seconds=chance.choice((0, 0, 60)),
+                label=chance.choice(("web", "other")),
+            )

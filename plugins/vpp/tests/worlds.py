@@ -19,10 +19,10 @@ from contivpp_core.scheduler import Scheduler
 from contivpp_core.testing.faults import Fault, Faults
 from contivpp_core.testing.worlds import World
 from contivpp_vpp.access import VppAccess
-from contivpp_vpp.connection import Connection
+from contivpp_vpp.connection import Connection, ConnectionSettings
 from contivpp_vpp.descriptors import all_descriptors
 from contivpp_vpp.middle import through
-from contivpp_vpp.transports import Connect, in_memory
+from contivpp_vpp.transports import Connect, in_memory, unix_socket
 from contivpp_vpp.unmarked import Unmarked
 
 from .benches import EmbeddedPeer
@@ -71,6 +71,7 @@ class VppWorld(World):
     """What is the same for every VPP: the connection, and the ledger of what carries no mark."""
 
     messages = True
+    settings = ConnectionSettings()
 
     def __init__(self) -> None:
         self.links: set[str] = set()
@@ -96,7 +97,7 @@ class VppWorld(World):
         if domain != "vpp":
             return
         self.disconnect(domain)
-        connection = await Connection.open(through(self.faults, self.way()), name="trial")
+        connection = await Connection.open(through(self.faults, self.way()), name="trial", settings=self.settings)
         self._connection = self._access.client = connection
         self._watch = asyncio.get_running_loop().create_task(self._tell_loss(connection))
 
@@ -126,6 +127,19 @@ class VppWorld(World):
             case "vpp":
                 fault = chance.choice((Fault.CALL, Fault.CALL_AFTER))
                 faults.plan(fault, "^> ", nth=nth, call=lambda: self.lost("vpp", new=True))
+
+
+class RealWorld(VppWorld):
+    """A real VPP, which is never restarted: an agent that takes it for a new one finds everything as it was."""
+
+    settings = ConnectionSettings(timeout=1e9)  # time is not real
+
+    def __init__(self, socket: str) -> None:
+        super().__init__()
+        self._socket = socket
+
+    def way(self) -> Connect:
+        return unix_socket(self._socket)
 
 
 class EmbeddedWorld(VppWorld):

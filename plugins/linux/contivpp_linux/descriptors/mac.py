@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from contivpp_core.items import Dependency, Found, Known
-from contivpp_linux.batcher import Phase, reference
+from contivpp_linux.batcher import reference
 from contivpp_linux.descriptors.base import LinuxDescriptor, check_mac, inside, read_all
-from contivpp_linux.edge import or_gone
 from contivpp_linux.items import Mac
 from contivpp_linux.kernel.operations import Replace, SetLink
 from contivpp_linux.kernel.protocol import raise_errors
@@ -36,18 +35,13 @@ class MacDescriptor(LinuxDescriptor[Mac]):
         return False
 
     async def create(self, item: Mac, handles: Mapping[str, Any]) -> None:
-        """Set it; neighbours of the link are told later in the same batch, or after it, or again."""
+        """Set it, and keep the neighbours: those before it in the same turn, too."""
         check_mac(item.mac)
-        there = await or_gone(self._edge.kernel.neighbours(reference(item.namespace)), [])
-        if any(neighbour.link == item.link for neighbour in there):
-            await self._edge.alone(item.namespace, lambda: self._change(item))
-        else:
-            await self._set(item.namespace, SetLink(link=item.link, mac=item.mac), phase=Phase.SETTING)
+        await self._edge.alone(item.namespace, lambda: self._change(item))
 
     async def update(self, old: Mac, new: Mac, handle: Any, handles: Mapping[str, Any]) -> None:
-        """Set the new one, and keep the neighbours."""
-        check_mac(new.mac)
-        await self._edge.alone(new.namespace, lambda: self._change(new))
+        """Set the new one."""
+        await self.create(new, handles)
 
     async def _change(self, item: Mac) -> None:
         kernel, namespace = self._edge.kernel, reference(item.namespace)

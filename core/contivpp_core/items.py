@@ -63,7 +63,8 @@ class Dependency(msgspec.Struct, frozen=True, gc=False):
     equal it: the dependant is taken down before that item changes. `bound`: the dependant lives inside the item, as an
     address in an interface: it vanishes with it, without a message. With `fact`, a record (table, key) must exist
     instead, for example a network namespace. With `as_wanted`, it is not enough that the object is there (a new
-    interface has some MAC): it must be as it is wanted before the dependant is made.
+    interface has some MAC): it must be as it is wanted before the dependant is made. With `without` alone, nothing may
+    be there at that item's key when the dependant is made; the dependant does not stand on it.
     """
 
     keys: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ class Dependency(msgspec.Struct, frozen=True, gc=False):
     bound: bool = False
     fact: tuple[str, str] | None = None
     as_wanted: bool = False
+    without: str = ""
 
     @classmethod
     def on(cls, key: str) -> Dependency:
@@ -87,9 +89,16 @@ class Dependency(msgspec.Struct, frozen=True, gc=False):
         """Depend on one key, and vanish with it."""
         return cls((key,), None, True)
 
+    @classmethod
+    def absent(cls, key: str) -> Dependency:
+        """Depend on nothing being there at an item's key."""
+        return cls(without=key)
+
     def __str__(self) -> str:
         if self.fact:
             return f"{self.fact[0]} {self.fact[1]}"
+        if self.without:
+            return f"the end of {self.without}"
         return " or ".join(self.keys) + (" with another value" if self.value is not None else "")
 
 

@@ -183,6 +183,21 @@ async def test_what_a_creation_that_ended_half_way_has_left_goes_when_nobody_wan
 
 
 @simulated
+async def test_what_a_creation_that_ended_half_way_has_left_is_read_before_another_value_is_made() -> None:
+    world = FakeDataplane(far=True)
+    trial = Trial(world.descriptors)
+    await trial.start()
+    world.fail("create fake/pair/p part 2")
+    trial.want(pair(1, 1))
+    await trial.scheduler.settled()
+    trial.want(pair(2, 2))
+    await trial.check_laws()
+    assert world.calls.count(("create", "fake/pair/p part 1")) == 1
+    assert ("update", "fake/pair/p part 1") in world.calls
+    await trial.scheduler.stop()
+
+
+@simulated
 async def test_a_lost_answer_to_a_reading_back_is_asked_for_again_while_the_domain_is_there() -> None:
     world = FakeDataplane()
     trial = Trial(world.descriptors)

@@ -139,12 +139,21 @@ class Decider:
             wakes.extend(dependency.keys)
             if dependency.fact:
                 wakes.append(dependency.fact)
+            if dependency.without:
+                wakes.append(dependency.without)
         return Wait(ItemState.PENDING, "waits for " + ", ".join(map(str, missing)), tuple(wakes))
 
     def _satisfied(self, dependency: Dependency) -> bool:
         if dependency.fact is not None:
             return self._fact(*dependency.fact)
+        if dependency.without:
+            return self._is_free(dependency.without)
         return any(self._stands(key, dependency) for key in dependency.keys)
+
+    def _is_free(self, key: str) -> bool:
+        """Tell whether nothing is there at an item's key, and nothing can come of what was begun."""
+        node = self.graph.nodes.get(key)
+        return node is None or not (node.actual or node.running or node.unknown or node.half_done)
 
     def _stands(self, key: str, dependency: Dependency) -> bool:
         provider = self.graph.provider(key)
@@ -194,6 +203,9 @@ class Decider:
         """Tell whether a dependency will be satisfied without a change from outside; `seen` gets who was looked at."""
         if dependency.fact is not None:
             return self._fact(*dependency.fact)
+        if dependency.without:
+            other = self.graph.nodes.get(dependency.without)
+            return other is None or other.desired is None
         makers = [maker for key in dependency.keys for maker in self.graph.makers(key)]
         coming = [self._on_its_way(maker, seen) for maker in makers]
         return self._satisfied(dependency) or any(coming)

@@ -76,6 +76,7 @@ class Node:
         "running",
         "state",
         "touched",
+        "tried",
         "unknown",
         "urgent",
         "waits",
@@ -94,6 +95,7 @@ class Node:
         self.actual: Actual | None = None
         self.unknown = False  # an answer was lost: read back before anything else
         self.half_done = False  # an operation was refused, maybe after a part of it was done
+        self.tried: Item | None = None  # what that was an attempt at
         self.foreign = False  # somebody else's object has the key
         self.running = False
         self.released: frozenset[str] | None = None  # renderers that gave the item up; None: it never had an owner
@@ -140,6 +142,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self._kinds: dict[str, dict[str, Node]] = defaultdict(dict)
         self._providers: dict[str, str] = {}  # key that is provided -> node key
+        self._rivals: dict[str, set[str]] = defaultdict(set)  # the same key -> keys of further nodes that provide it
         self._makers: dict[str, set[str]] = defaultdict(set)  # key -> keys of other nodes that are wanted to provide it
         self._dependants: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes standing on it
         self._users: dict[str, set[str]] = defaultdict(set)  # provided key -> keys of nodes that are just made with it
@@ -199,6 +202,8 @@ class Graph:
         if actual is None:
             return []
         for key in actual.provides:
+            if (other := self._providers.get(key)) is not None:  # it is going, or was made before it could be
+                self._rivals[key].add(other)
             self._providers[key] = node.key
         for dependency in actual.dependencies:
             for key in dependency.keys:
@@ -221,7 +226,12 @@ class Graph:
 
     def _unlink(self, node: Node, actual: Actual) -> None:
         for key in actual.provides:
-            if self._providers.get(key) == node.key:
+            if self._providers.get(key) != node.key:
+                _discard(self._rivals, key, node.key)
+            elif rivals := self._rivals.get(key):
+                self._providers[key] = min(rivals)
+                _discard(self._rivals, key, self._providers[key])
+            else:
                 del self._providers[key]
         for dependency in actual.dependencies:
             for key in dependency.keys:

@@ -345,6 +345,7 @@ class Scheduler:
                 self.on_recovered(node)
             self.graph.remove(node)
             self.waiters.gone(node.key)
+            self._awaken((node.key,))
             return
         assert node.actual is not None
         if node.actual.item != node.desired:
@@ -374,10 +375,10 @@ class Scheduler:
         self._enqueue(node.key)
 
     def _begin(self, node: Node, decision: Create | Update | Remove) -> None:
-        if node.half_done and isinstance(decision, Update):
+        item, actual = node.desired, node.actual
+        if node.half_done and (isinstance(decision, Update) or (isinstance(decision, Create) and item != node.tried)):
             self._read_first(node)
             return
-        item, actual = node.desired, node.actual
         handles: dict[str, Any] = {}
         if item is not None and not isinstance(decision, Remove):
             handles = handles_of(self.graph, node.dependencies(item))
@@ -402,7 +403,8 @@ class Scheduler:
                     failure = error
             if failure is not None:
                 self.counters.failed[node.descriptor.kind] += 1
-                node.half_done |= not isinstance(operation.decision, Remove)
+                if not isinstance(operation.decision, Remove):
+                    node.half_done, node.tried = True, operation.item
                 self._failed(node, failure)
         finally:
             self._ended(node, operation.handles, woken)

@@ -170,7 +170,9 @@ class Faults:
             return error.outcome if isinstance(error, InjectedFault) else descriptor.classify(error)
 
         def begin_create(item: Any, handles: Any, ended: Any) -> bool:
-            return False  # every creation goes by `create`, where the faults are
+            if any(rule.pattern.search(f"create {item.key}") for rule in self.rules):
+                return False  # it goes by `create`, where the faults are
+            return descriptor.begin_create(item, handles, ended)
 
         for method in (create, begin_create, update, delete, dump, classify):
             setattr(faulty, method.__name__, method)

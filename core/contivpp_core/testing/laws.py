@@ -24,12 +24,26 @@ from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Renderer
 from contivpp_core.state import Put, Ready, State, Write
 
-__all__ = ["Output", "check_hash_seeds", "check_renderers", "rendered", "shown"]
+__all__ = ["Output", "check_hash_seeds", "check_renderers", "examples", "rendered", "seeds", "shown"]
+
+RUNS, FIRST_SEED = "CONTIVPP_LAWS", "CONTIVPP_LAWS_SEED"
+"""Variables: by how much to multiply the number of runs, and the first seed."""
 
 Output = tuple[dict[str, Any], dict[str, list[Any]]]
 """What renderers give: owners by item key, and the records of derived tables."""
 
 Renderers = Callable[[], Iterable[Renderer]]
+
+
+def examples(usual: int) -> int:
+    """Return how many examples to try, where the environment asks for nothing else."""
+    return usual * int(os.environ.get(RUNS, "1"))
+
+
+def seeds(usual: int) -> range:
+    """Return the seeds of so many runs, where the environment asks for nothing else."""
+    first = int(os.environ.get(FIRST_SEED, "1"))
+    return range(first, first + examples(usual))
 
 
 def rendered(tables: Sequence[AnyTable], renderers: Renderers, batches: Iterable[Iterable[Write]]) -> Output:

@@ -6,15 +6,21 @@
         check_descriptors(world.descriptors, [[item, other], [item], []], seed=1, restart=world.restart)
 
 A `Trial` is an agent's scheduler over dataplanes that survive it: it can be killed at any operation, its connections
-can be lost, the dataplane can start anew. `check_descriptors` goes through wishes in random order under random
-faults, and checks at first, without faults, that each item is created once and not touched again; then, at each quiet
-point:
+can be lost, the dataplane can start anew. `check_descriptors` goes through wishes in random order, at first without
+faults:
+
+- an item is made after, and deleted before, what it depends on (`contivpp_core.testing.order`);
+- where nothing is, each item is created once and not touched again, whatever the order in which they are wanted, and
+  the result is the same.
+
+Then it does so under random faults, and checks at each quiet point:
 
 - what the dataplane holds, by the descriptors' own dumps, is what is wanted, and nothing more that is ours;
-- a resync of a right dataplane sends no write, and neither does an agent that starts anew;
+- a resync or a check for drift of a right dataplane sends no write, and neither does an agent that starts anew;
 - with nothing wanted, nothing of ours is left.
 
-The seed repeats a run. A broken law raises an AssertionError that names the law, the seed, and the last faults.
+The seed repeats a run, with the same PYTHONHASHSEED. A broken law raises an AssertionError that names the law, the
+seed, and the last faults.
 """
 
 from __future__ import annotations
@@ -22,47 +28,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from contivpp_core.clock import run_simulated
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Owner
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.testing.faults import Fault, Faults
+from contivpp_core.testing.order import Noting, Order
+from contivpp_core.testing.worlds import World
 
 __all__ = ["Trial", "check_descriptors"]
 
 LONG_SECONDS = 120.0
 """Every back-off has ended by then."""
 
+ENDLESS_SECONDS = 3600.0
+"""What is not done by then will never be."""
+
 _ME = Owner("trial", "all")
 _APPLIED = ("applied", "shadowed")
 _POLL_SECONDS = 0.05
 _RESYNC_TRIES = 100
 _OPERATIONS = "^(create|update|delete) "
+_ALL = "^(create|update|delete|dump) "
+_MOVES = ("want", "want", "want", "faults", "faults", "lose", "kill", "kill at", "cut at")
+_PAUSES = (0.0, 0.0, 0.01, 1.0)
 
 Owners = dict[str, dict[Owner, Item]]
-
-
-class _Noting(Faults):
-    """No faults; notes the writes that reach the dataplane, whatever becomes of their answers."""
-
-    def __init__(self, wrote: list[str]) -> None:
-        super().__init__()
-        self.wrote = wrote
-
-    async def operate(self, point: str, action: Callable[[], Awaitable[Any]]) -> Any:
-        """Carry it out."""
-        if not point.startswith("dump "):
-            self.wrote.append(point)
-        return await action()
 
 
 class Trial:
     """An agent that may be killed; what it wants, and its dataplanes, stay. `scheduler` is the one of the moment.
 
     `descriptors` makes the descriptors of one life; `restart(domain)` empties a dataplane, as a new process would.
+    `told` hears what is wanted, each time before the agent does; `world` is for dataplanes reached by messages.
     """
 
     def __init__(
@@ -71,14 +72,21 @@ class Trial:
         *,
         faults: Faults | None = None,
         restart: Callable[[str], None] | None = None,
+        told: Callable[[Mapping[str, Any]], None] = lambda owners: None,
+        world: World | None = None,
     ) -> None:
         self.faults = faults or Faults()
         self.faults.cut = self._cut
+        self.world = world or World()
+        self.world.faults = self.faults
+        self.world.lost = self._lost
         self.owners: Owners = {}
-        self.wrote: list[str] = []
+        self.noting = Noting()
+        self.wrote = self.noting.wrote
         self.lives = 0
         self._make = descriptors
         self._restart = restart
+        self._told = told
         self._incarnations: dict[str, int] = defaultdict(int)
         self._busy: set[asyncio.Task[None]] = set()
         self._ups: dict[str, asyncio.Task[None]] = {}
@@ -90,7 +98,8 @@ class Trial:
         self.lives += 1
         scheduler = Scheduler(seed=self.lives)
         for descriptor in self._make():
-            scheduler.register(self.faults.around(_Noting(self.wrote).around(descriptor)))
+            scheduler.register(self.faults.around(self.noting.around(descriptor)))
+        self.world.begin(scheduler)
         return scheduler
 
     # --- the agent
@@ -108,19 +117,28 @@ class Trial:
     def want(self, items: Iterable[Item] | Owners) -> None:
         """Want these items, and no others."""
         new = _owners(items)
+        self._told(new)
         changed = {key for key in self.owners.keys() | new.keys() if self.owners.get(key) != new.get(key)}
         self.owners = new
-        self.scheduler.submit(changed, new)
+        self.scheduler.submit(sorted(changed), new)
 
     async def kill(self) -> None:
         """The agent dies where it is, and another starts: it knows what is wanted, and nothing else."""
         async with self._dying:
             for domain in self.domains:
                 await self._end_up(domain)
+                self.world.disconnect(domain)
             await self.scheduler.stop()
             self.scheduler = self._agent()
             self.scheduler.submit(set(self.owners), self.owners)
         await self.start()
+
+    async def stop(self) -> None:
+        """End the agent for good; what is in the dataplanes stays."""
+        await self.scheduler.stop()
+        for domain in self.domains:
+            self.world.disconnect(domain)
+        await asyncio.sleep(_POLL_SECONDS)  # who was talked to learns of it
 
     def kill_soon(self) -> None:
         """The same, for `Fault.CALL`; an agent dies once."""
@@ -138,6 +156,7 @@ class Trial:
     async def lose(self, domain: str, *, new: bool = False) -> None:
         """The connection to a dataplane is lost, and comes back; with `new`, it is another one, and empty."""
         self.scheduler.domain_down(domain, f"{domain} is away by plan")
+        self.world.disconnect(domain)
         if new:
             self._incarnations[domain] += 1
             if self._restart is not None:
@@ -148,6 +167,9 @@ class Trial:
     def _cut(self) -> None:
         for domain in self.domains:
             self._spawn(self.lose(domain))
+
+    def _lost(self, domain: str, *, new: bool = False) -> None:
+        self._spawn(self.lose(domain, new=new))
 
     async def _up(self, domain: str) -> None:
         """Read a domain until it succeeds; one that is being read already is read anew."""
@@ -165,6 +187,7 @@ class Trial:
     async def _until_up(self, domain: str) -> None:
         for _ in range(_RESYNC_TRIES):
             try:
+                await self.world.connect(domain)
                 await self.scheduler.domain_up(domain, str(self._incarnations[domain]))
             except Exception:  # a fault of a dump, or of what is deleted because it dangles
                 await asyncio.sleep(0.1)
@@ -177,9 +200,12 @@ class Trial:
     async def rest(self) -> None:
         """Let everything end that can, back-offs too."""
         for _ in range(2):
+            end = asyncio.get_running_loop().time() + ENDLESS_SECONDS
             # The scheduler may be another one when it is idle, so there is no one event to wait for.
-            while self._busy or not self.scheduler.idle():  # noqa: ASYNC110
+            while self._busy or not self.scheduler.idle():
                 await asyncio.sleep(_POLL_SECONDS)
+                now = asyncio.get_running_loop().time()
+                assert now < end, f"law: work comes to an end; {self.scheduler.not_applied()}"
             await asyncio.sleep(LONG_SECONDS)
         await self.scheduler.settled()
 
@@ -205,6 +231,11 @@ class Trial:
             await self.scheduler.resync(domain)
         await self.rest()
         assert not self.wrote, f"law: a resync of a right dataplane sends no write; {self.wrote}"
+        for kind in self.scheduler.descriptors:
+            differing = await self.scheduler.check(kind)
+            assert not differing, f"law: a check of a right dataplane finds no drift; {differing}"
+        await self.rest()
+        assert not self.wrote, f"law: a check of a right dataplane sends no write; {self.wrote}"
         await self.kill()
         await self.rest()
         assert not self.wrote, f"law: an agent that starts anew sends no write; {self.wrote}"
@@ -214,8 +245,46 @@ class Trial:
         self.wrote.clear()
         self.want(items)
         await self.rest()
-        expected = sorted(f"create {key}" for key in self.owners)
-        assert sorted(self.wrote) == expected, f"law: an item is created once, and not touched again: {self.wrote}"
+        self._check_wrote_creations("where nothing is")
+        await self._check_found()
+
+    async def check_order(self, wishes: Sequence[Iterable[Item] | Owners], chance: random.Random) -> None:
+        """Check, with nothing there and without faults, the order of operations, and that the order of wishes is none.
+
+        Afterwards nothing is there.
+        """
+        order = self.noting.order = Order(self.scheduler.descriptors)
+        try:
+            for wish in (*chance.sample(wishes, len(wishes)), ()):
+                self.want(wish)
+                await self.rest()
+                await self._check_found()
+                assert not order.violations, f"law: what an item depends on is there; {order.violations}"
+            await self._check_any_order(chance.choice(wishes), chance)
+            assert not order.violations, f"law: what an item depends on is there; {order.violations}"
+        finally:
+            self.noting.order = None
+
+    async def _check_any_order(self, wish: Iterable[Item] | Owners, chance: random.Random) -> None:
+        await self.check_created_once(wish)
+        wanted = self.owners
+        self.want(())
+        await self.rest()
+        self.wrote.clear()
+        keys = chance.sample(sorted(wanted), len(wanted))
+        for count in range(1, len(keys) + 1):
+            self.want({key: wanted[key] for key in keys[:count]})
+            await asyncio.sleep(chance.choice(_PAUSES))
+        await self.rest()
+        self._check_wrote_creations("whatever the order of wishes")
+        await self._check_found()
+        self.want(())
+        await self.rest()
+
+    def _check_wrote_creations(self, when: str) -> None:
+        more, expected = Counter(self.wrote), Counter(f"create {key}" for key in self.owners)
+        other = [*(more - expected), *(f"no {each}" for each in expected - more)]
+        assert not other, f"law: {when}, an item is created once, and not touched again; {other}"
 
     async def _check_found(self) -> None:
         found = await self.found()
@@ -257,30 +326,22 @@ def check_descriptors(
     steps: int = 40,
     restart: Callable[[str], None] | None = None,
     told: Callable[[Mapping[str, Any]], None] = lambda owners: None,
+    world: World | None = None,
+    run: Callable[[Coroutine[Any, Any, None]], None] = run_simulated,
 ) -> Faults:
-    """Go through random wishes under random faults in simulated time, and check the laws; return what was struck.
+    """Go through random wishes in simulated time, calmly and under random faults, and check the laws.
 
-    `told` hears what is wanted, each time before the agent does.
+    Return what was struck. The other arguments are those of `Trial`.
     """
     faults = Faults(seed)
 
     async def main() -> None:
-        trial = Trial(descriptors, faults=faults, restart=restart)
+        trial = Trial(descriptors, faults=faults, restart=restart, told=told, world=world)
         await trial.start()
         chance = random.Random(seed)
         try:
-            first = chance.choice(wishes)
-            told(_owners(first))
-            await trial.check_created_once(first)
-            for number in range(steps):
-                await _step(trial, chance, wishes, told)
-                if number % 10 == 9:
-                    faults.calm()
-                    await trial.check_laws()
-            faults.calm()
-            told({})
-            trial.want(())
-            await trial.check_laws()
+            await trial.check_order(wishes, chance)
+            await _go_through(trial, chance, wishes, steps)
         except AssertionError as error:
             last = "; ".join(map(str, faults.struck[-8:]))
             raise AssertionError(f"{error}\nseed {seed}, last faults: {last}") from error
@@ -288,27 +349,35 @@ def check_descriptors(
             faults.calm()
             with contextlib.suppress(AssertionError):
                 await trial.rest()
-            await trial.scheduler.stop()
+            await trial.stop()
 
-    run_simulated(main())
+    run(main())
     return faults
 
 
-async def _step(
-    trial: Trial,
-    chance: random.Random,
-    wishes: Sequence[Iterable[Item] | Owners],
-    told: Callable[[Mapping[str, Any]], None],
+async def _go_through(
+    trial: Trial, chance: random.Random, wishes: Sequence[Iterable[Item] | Owners], steps: int
 ) -> None:
+    for number in range(steps):
+        await _step(trial, chance, wishes)
+        if number % 10 == 9:
+            trial.faults.calm()
+            await trial.check_laws()
+    trial.faults.calm()
+    trial.want(())
+    await trial.check_laws()
+
+
+async def _step(trial: Trial, chance: random.Random, wishes: Sequence[Iterable[Item] | Owners]) -> None:
     faults = trial.faults
-    match chance.choice(("want", "want", "want", "faults", "faults", "lose", "kill", "kill at", "cut at")):
+    match chance.choice(_MOVES + ("messages",) * 3 if trial.world.messages else _MOVES):
         case "want":
-            wish = chance.choice(wishes)
-            told(_owners(wish))
-            trial.want(wish)
+            trial.want(chance.choice(wishes))
         case "faults":
             fault = chance.choice((Fault.REFUSE, Fault.LOSE, Fault.LOSE_ANSWER, Fault.SLOW, Fault.REFUSE))
-            faults.plan(fault, chance.choice((_OPERATIONS, "")), times=chance.randint(1, 5), chance=0.4, seconds=0.5)
+            faults.plan(fault, chance.choice((_OPERATIONS, _ALL)), times=chance.randint(1, 5), chance=0.4, seconds=0.5)
+        case "messages":
+            trial.world.plan(faults, chance)
         case "lose":
             await trial.lose(chance.choice(trial.domains), new=chance.random() < 0.4)
         case "kill":

@@ -142,7 +142,10 @@ class PhysicalInterface(Item, frozen=True, kw_only=True):
 
 
 class SubInterface(Item, frozen=True, kw_only=True):
-    """The frames of `parent` with exactly one 802.1Q tag, `vlan`, as an interface of their own."""
+    """The frames of `parent` with exactly one 802.1Q tag, `vlan`, as an interface of their own.
+
+    VPP sets it up only while the parent is: its `LinkUp` requires that of the parent.
+    """
 
     kind: ClassVar[str] = "vpp/sub-interface"
     name: str

@@ -62,7 +62,7 @@ class Bench:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        access = VppAccess()
+        access = self.access = VppAccess()
         access.client = connection
         self.descriptors: dict[str, AnyDescriptor] = {each.kind: each for each in all_descriptors(access)}
         self.handles: dict[str, Any] = {}

@@ -11,6 +11,7 @@ import pytest
 from contivpp_core.items import Item, Outcome
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import ForeignObject
+from contivpp_vpp.descriptors.interface_vrf import vrfs_of
 from contivpp_vpp.descriptors.interfaces import mac_of
 from contivpp_vpp.errors import VppError
 from contivpp_vpp.items import (
@@ -31,12 +32,22 @@ from contivpp_vpp.items import (
 )
 from contivpp_vpp.values import tag_of
 
-from .benches import BACKENDS, Bench, a_bench
+from .benches import BACKENDS, Bench, a_bench, embedded
+from .nodes import a_node
 
 A = Loopback(name="a", instance=10, mac="02:00:00:00:00:0a")
 B = Loopback(name="b", instance=11)
 LOCAL = PhysicalInterface(name="local", device="local0")
 RED = VrfTable(vrf=7, label="red")
+LEAVING = (
+    A,
+    B,
+    RED,
+    InterfaceVrf(interface="a", vrf=7),
+    InterfaceVrf(interface="b", vrf=7),
+    Address(interface="a", address="10.9.0.1/24", vrf=7),
+    Unnumbered(interface="b", donor="a", vrf=7),
+)
 A_UP = (A, LinkUp(interface="a"), Address(interface="a", address="10.9.0.1/24"))
 VIA = "10.9.0.2"
 
@@ -245,6 +256,20 @@ async def test_half_a_vrf_is_found_without_an_item(backend: str) -> None:
         await bench.create(RED)
         await bench.connection.request(m.IpTableAddDel(is_add=False, table=m.IpTable(table_id=7, is_ip6=True)))
         assert (await bench.dump("vpp/vrf"))[RED.key].item is None
+        bench.wanted.clear()
+        assert RED.key not in await bench.dump("vpp/vrf"), "VPP kept it, and nobody can change that"
+
+
+async def test_a_kept_table_may_have_an_earlier_name() -> None:
+    async with a_bench("embedded") as bench:
+        await bench.create(RED)
+        await bench.connection.request(m.IpTableAddDel(is_add=False, table=m.IpTable(table_id=7, is_ip6=True)))
+        blue = m.IpTable(table_id=7, is_ip6=True, name=tag_of("blue"))
+        await bench.connection.request(m.IpTableAddDel(table=blue))
+        bench.wanted = {RED.key: VrfTable(vrf=7, label="blue")}
+        assert (await bench.dump("vpp/vrf"))[RED.key].item == VrfTable(vrf=7, label="blue")
+        bench.wanted = {RED.key: VrfTable(vrf=7, label="green")}
+        assert (await bench.dump("vpp/vrf"))[RED.key].item is None
 
 
 @pytest.mark.realvpp
@@ -292,3 +317,22 @@ async def test_a_tap_that_vpp_cannot_make_waits_for_a_change() -> None:
             await bench.create(Tap(name="t", host_name="t0"))
         assert bench.descriptors["vpp/tap"].classify(refusal.value) is Outcome.CHANGE
         assert tag_of("t") not in {each.tag for each in await bench.connection.dump(m.SwInterfaceDump())}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_an_interface_that_vanishes_while_it_is_read_has_no_vrf(backend: str) -> None:
+    async with a_bench(backend) as bench:
+        await bench.create(A)
+        index = bench.handles[A.key]
+        assert await vrfs_of(bench.access, [index, index + 1000]) == {index: 0}
+
+
+async def test_an_address_of_the_main_vrf_waits_until_the_interface_has_left_the_other() -> None:
+    async with a_node(embedded(), LEAVING) as node:
+        await node.applied(LEAVING)
+        stays = [A, Address(interface="a", address="10.9.0.1/24"), Unnumbered(interface="b", donor="a"), B]
+        await node.want(*stays)
+        await node.applied(stays)
+        await node.scheduler.settled()
+        assert node.scheduler.counters.failed == {}
+        assert await node.scheduler.check("vpp/address") == {}

@@ -173,7 +173,7 @@ def test_an_address_stands_on_the_value_of_its_interfaces_vrf() -> None:
     inside = Dependency.inside("vpp/interface/a")
     vrf = InterfaceVrf(interface="a", vrf=2)
     dependencies = DESCRIPTORS["vpp/address"].dependencies
-    assert list(dependencies(Address(interface="a", address="10.0.0.1/8"))) == [inside]
+    assert list(dependencies(Address(interface="a", address="10.0.0.1/8"))) == [inside, Dependency.absent(vrf.key)]
     assert list(dependencies(Address(interface="a", address="10.0.0.1/8", vrf=2))) == [
         inside,
         Dependency((vrf.key,), vrf),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """MAC addresses of links: a setting.
 
-With a new MAC the kernel forgets all neighbours of the link, permanent ones too. So a change tells them anew.
+With a new MAC the kernel forgets all neighbours of the link, permanent ones too. So they are told anew, also when the
+item comes later than they do.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from contivpp_core.items import Dependency, Found, Known
-from contivpp_linux.batcher import Phase, reference
+from contivpp_linux.batcher import reference
 from contivpp_linux.descriptors.base import LinuxDescriptor, check_mac, inside, read_all
 from contivpp_linux.items import Mac
 from contivpp_linux.kernel.operations import Replace, SetLink
@@ -34,14 +35,13 @@ class MacDescriptor(LinuxDescriptor[Mac]):
         return False
 
     async def create(self, item: Mac, handles: Mapping[str, Any]) -> None:
-        """Set it; neighbours of the link are told later in the same batch, or after it."""
+        """Set it, and keep the neighbours: those before it in the same turn, too."""
         check_mac(item.mac)
-        await self._set(item.namespace, SetLink(link=item.link, mac=item.mac), phase=Phase.SETTING)
+        await self._edge.alone(item.namespace, lambda: self._change(item))
 
     async def update(self, old: Mac, new: Mac, handle: Any, handles: Mapping[str, Any]) -> None:
-        """Set the new one, and keep the neighbours."""
-        check_mac(new.mac)
-        await self._edge.alone(new.namespace, lambda: self._change(new))
+        """Set the new one."""
+        await self.create(new, handles)
 
     async def _change(self, item: Mac) -> None:
         kernel, namespace = self._edge.kernel, reference(item.namespace)

@@ -172,7 +172,10 @@ class VethDescriptor(LinuxDescriptor[Veth]):
         mark = Mark.of(item, "b")
         for link in await or_gone(self._edge.kernel.links(reference(item.peer_namespace)), []):
             there = Mark.parse(link.alias)
-            if there is not None and there.end == "b" and there.same_pair(mark):
+            if there is None or there.end != "b":
+                continue
+            # Where one end was not seen, the item tells no name of the other (`_found`).
+            if there.same_pair(mark) or (not item.peer_name and there.key == item.key):
                 await self._unset(item.peer_namespace, DeleteLink(link.name))
 
     # --- finding
@@ -203,12 +206,10 @@ class VethDescriptor(LinuxDescriptor[Veth]):
 def _found(pair: _Pair, wanted: Veth | None, read: set[str]) -> Veth:
     """Return the pair as an item. An end that should have been seen and was not makes it differ from any wanted one."""
     first, peer, mark = pair
-    as_marked = Mark.of(wanted, mark.end).same_pair(mark) if wanted is not None else False
     first_there = first.name == mark.name if first is not None else mark.namespace not in read
     peer_there = peer.name == mark.peer_name if peer is not None else mark.peer_namespace not in read
-    namespace, peer_namespace = namespace_of(mark.namespace), namespace_of(mark.peer_namespace)
-    if wanted is not None and as_marked:
-        namespace, peer_namespace = wanted.namespace, wanted.peer_namespace
+    ways = {str(each): each for each in ((wanted.namespace, wanted.peer_namespace) if wanted is not None else ())}
+    namespace, peer_namespace = (ways.get(each) or namespace_of(each) for each in (mark.namespace, mark.peer_namespace))
     return Veth(
         namespace=namespace,
         name=mark.name,

@@ -373,3 +373,34 @@ async def test_cancelled_request_does_not_harm_the_others(world):
     await asyncio.gather(*tasks, return_exceptions=True)
     await same(world, two)
     assert await world.found(one) is None
+
+
+async def test_a_pair_whose_namespace_cannot_be_entered_goes_by_its_other_end_after_several_readings(world):
+    namespace = await world.namespace()
+    veth = Veth(namespace=namespace, name="eth0", peer_namespace=HOST, peer_name="pod1")
+    await world.create(veth)
+    found = (await world.dump(Veth.kind))[veth.key].item  # nobody knows the namespace's path any more
+    again = (await world.dump(Veth.kind, found))[veth.key].item
+    await world.delete(again)
+    assert "pod1" not in await world.links()
+    assert await world.dump(Veth.kind) == {}
+
+
+async def test_a_mac_that_is_set_after_the_neighbours_keeps_them(world):
+    namespace = await world.namespace()
+    veth = Veth(namespace=namespace, name="eth0", peer_namespace=HOST, peer_name="pod1")
+    neighbour = Neighbour(namespace=namespace, link="eth0", address=GATEWAY, mac=MAC_B)
+    await world.create(veth, LinkUp(namespace=namespace, name="eth0"), neighbour)
+    await world.create(Mac(namespace=namespace, link="eth0", mac=MAC_A))
+    await same(world, neighbour)
+
+
+async def test_a_pair_that_became_another_one_before_its_second_end_was_marked_is_reached_and_goes(world):
+    namespace = await world.namespace()
+    old, new = (Veth(namespace=namespace, name="eth0", peer_namespace=HOST, peer_name=name) for name in ("one", "two"))
+    await world.create(old)
+    await world.kernel.apply("", [op.SetLink(link="one", alias="")])
+    found = (await world.dump(Veth.kind, new))[new.key].item
+    await world.delete(found)
+    assert set(await world.links()) == {"lo"}
+    assert set(await world.links(namespace.path)) == {"lo"}

@@ -166,7 +166,7 @@ async def test_pod_costs_few_batches(world):
     driver.want(*pod_items(namespace, 1))
     await driver.settled()
     batches = [len(operations) for where, operations in world.kernel.batches if where != ""]
-    assert len(batches) <= 3, batches
+    assert len(batches) <= 4, batches  # three, and one more for the MAC, which looks for neighbours first
     await driver.stop()
 
 

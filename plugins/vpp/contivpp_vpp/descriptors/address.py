@@ -61,6 +61,8 @@ class AddressDescriptor(FacetDescriptor[Address]):
         tables = await vrfs_of(self.vpp, sorted({each.sw_if_index for each in details}))
         found = []
         for each in details:
+            if each.sw_if_index not in tables:
+                continue
             name = interfaces[each.sw_if_index]
             text = f"{address_text(each.prefix.address)}/{each.prefix.len}"
             item = Address(interface=name, address=text, vrf=tables[each.sw_if_index])

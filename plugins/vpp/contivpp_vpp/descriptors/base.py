@@ -106,7 +106,9 @@ def index_of(handles: Mapping[str, Any], name: str) -> int:
 
 
 def vrf_value(interface: str, vrf: int) -> Iterable[Dependency]:
-    """Return what an item in an interface's VRF depends on: the interface is in it. In VRF 0 it is from the start."""
-    if vrf:
-        item = InterfaceVrf(interface=interface, vrf=vrf)
-        yield Dependency((item.key,), item)
+    """Return what an item in an interface's VRF depends on: the interface is in it. In VRF 0 it is from the start.
+
+    What VPP is given while the interface is still in another VRF counts there, and keeps the interface from leaving.
+    """
+    item = InterfaceVrf(interface=interface, vrf=vrf or 1)
+    yield Dependency((item.key,), item) if vrf else Dependency.absent(item.key)

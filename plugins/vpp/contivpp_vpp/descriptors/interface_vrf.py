@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from contivpp_core.items import Dependency, Found, Item, Known
 from contivpp_vpp.access import VppAccess, together
 from contivpp_vpp.descriptors.base import NO_INTERFACE, FacetDescriptor, index_of
+from contivpp_vpp.errors import VppError
 from contivpp_vpp.items import InterfaceVrf, VrfTable, interface_key
 from contivpp_vpp.messages import SwInterfaceGetTable, SwInterfaceSetTable
 
@@ -54,7 +55,7 @@ class InterfaceVrfDescriptor(FacetDescriptor[InterfaceVrf]):
         found = []
         tables = await vrfs_of(self.vpp, [interface.handle for interface in interfaces])
         for interface in interfaces:
-            if vrf := tables[interface.handle]:
+            if vrf := tables.get(interface.handle):
                 item = InterfaceVrf(interface=interface.name, vrf=vrf)
                 found.append(Found(item.key, item, interface.handle, self.ours(interface.name, item, known)))
         return found
@@ -64,10 +65,18 @@ _HAS_ADDRESS = -114  # ADDRESS_FOUND_FOR_INTERFACE
 
 
 async def vrfs_of(vpp: VppAccess, indexes: Iterable[int]) -> dict[int, int]:
-    """Return the VRF of each interface, MIXED where the families differ."""
+    """Return the VRF of each interface, MIXED where the families differ. One that vanishes meanwhile has none."""
     indexes = list(indexes)
-    messages = [SwInterfaceGetTable(sw_if_index=index, is_ipv6=ipv6) for index in indexes for ipv6 in (False, True)]
-    replies = await together(*(vpp.request(message) for message in messages))
-    tables = [reply.vrf_id for reply in replies]
+    tables = await together(*(_table(vpp, index, ipv6=ipv6) for index in indexes for ipv6 in (False, True)))
     pairs = zip(tables[::2], tables[1::2], strict=True)
-    return {index: v4 if v4 == v6 else MIXED for index, (v4, v6) in zip(indexes, pairs, strict=True)}
+    found = {index: v4 if v4 == v6 else MIXED for index, (v4, v6) in zip(indexes, pairs, strict=True)}
+    return {index: vrf for index, vrf in found.items() if vrf is not None}
+
+
+async def _table(vpp: VppAccess, index: int, *, ipv6: bool) -> int | None:
+    try:
+        return (await vpp.request(SwInterfaceGetTable(sw_if_index=index, is_ipv6=ipv6))).vrf_id
+    except VppError as error:
+        if error.retval in NO_INTERFACE:
+            return None
+        raise

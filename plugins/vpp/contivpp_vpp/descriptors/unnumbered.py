@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unnumbered interfaces: those that borrow the addresses of another one.
 
-In VPP's message the two fields have each other's names: `sw_if_index` is the donor.
+In VPP's message the two fields have each other's names: `sw_if_index` is the donor. VPP refuses two that are in
+different VRFs (-74).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class UnnumberedDescriptor(FacetDescriptor[Unnumbered]):
     def dependencies(self, item: Unnumbered) -> Iterable[Dependency]:
         yield Dependency.inside(interface_key(item.interface))
         yield Dependency.on(interface_key(item.donor))
-        yield from vrf_value(item.interface, item.vrf)
+        for each in (item.interface, item.donor):
+            yield from vrf_value(each, item.vrf)
 
     async def create(self, item: Unnumbered, handles: Mapping[str, Any]) -> int:
         index = index_of(handles, item.interface)
@@ -45,7 +47,7 @@ class UnnumberedDescriptor(FacetDescriptor[Unnumbered]):
         found = []
         for each in details:
             name, donor = known_name(known, each.sw_if_index), known_name(known, each.ip_sw_if_index)
-            if name is None:
+            if name is None or each.sw_if_index not in tables:
                 continue
             item = donor and Unnumbered(interface=name, donor=donor, vrf=tables[each.sw_if_index])
             key = f"{self.kind}/{name}"

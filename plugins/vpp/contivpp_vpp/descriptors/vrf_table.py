@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """VRFs: a pair of tables, IPv4 and IPv6, whose name says that they are ours.
 
-VPP keeps a table as long as something uses it, also after it answered that it is deleted; that is no drift.
+VPP keeps a table as long as something uses it, also after it answered that it is deleted; that is no drift. NAT44 never
+gives an IPv4 table back in which a deleted backend was: so one that is left alone is found only where it is wanted, and
+the name of one that was kept may be an earlier one.
 """
 
 from __future__ import annotations
@@ -52,16 +54,22 @@ class VrfTableDescriptor(VppDescriptor[VrfTable]):
         for each in await self.vpp.dump(IpTableDump()):
             if each.table.table_id:
                 names[each.table.table_id][each.table.is_ip6] = each.table.name
-        return [_found(vrf, by_family) for vrf, by_family in sorted(names.items())]
+        labels = {item.vrf: item.label for item in known.items(self.kind)}
+        found = (_found(vrf, by_family, labels.get(vrf)) for vrf, by_family in sorted(names.items()))
+        return [each for each in found if each is not None]
 
 
-def _found(vrf: int, names: Mapping[bool, str]) -> Found:
-    """One of the two tables missing, or with another name: not a VRF as we make it."""
+def _found(vrf: int, names: Mapping[bool, str], wanted: str | None) -> Found | None:
+    """One of the two tables missing, or both with other names than one that is wanted: not a VRF as we make it."""
     key = f"{VrfTable.kind}/{vrf}"
     ours = {name.startswith(TAG_PREFIX) for name in names.values()}
     if ours == {True}:
-        if len(set(names.values())) == 1 and len(names) == len(_FAMILIES):
-            return Found(key, VrfTable(vrf=vrf, label=names[False].removeprefix(TAG_PREFIX)), vrf)
+        labels = {name.removeprefix(TAG_PREFIX) for name in names.values()}
+        if wanted is None and set(names) == {False}:
+            return None
+        if len(names) == len(_FAMILIES) and (len(labels) == 1 or wanted in labels):
+            label = wanted if wanted is not None and wanted in labels else min(labels)
+            return Found(key, VrfTable(vrf=vrf, label=label), vrf)
         return Found(key, None, vrf)
     label = next(iter(names.values())).encode()[:52].decode(errors="ignore")
     return Found(key, VrfTable(vrf=vrf, label=label), vrf, ours=False)

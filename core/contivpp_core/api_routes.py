@@ -95,7 +95,7 @@ class _Views:
 
     def tables(self, request: Request) -> Any:
         return [
-            {"name": r.table.name, "records": len(r), "ready": r.ready, "derived": r.table.derived}
+            {"name": r.table.name, "records": len(r), "ready": r.ready, "stale": r.stale, "derived": r.table.derived}
             for r in self._agent.state.tables()
         ]
 

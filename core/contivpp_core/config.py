@@ -201,11 +201,17 @@ def _validate(model: type[S], data: object) -> tuple[S | None, list[tuple[str, s
     except ValidationError as error:
         return None, [
             (
-                ".".join(str(part) for part in fault["loc"]),
+                ".".join(str(part) for part in _written(model, fault["loc"])),
                 _reason(fault["type"], fault["msg"], fault["input"]),
             )
             for fault in error.errors(include_url=False)
         ]
+
+
+def _written(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return the path as the file has it: of a setting that is not there, pydantic tells the field's name."""
+    field = model.model_fields.get(str(path[0])) if path else None
+    return path if field is None else (field.alias or path[0], *path[1:])
 
 
 def _reason(kind: str, message: str, value: object) -> str:

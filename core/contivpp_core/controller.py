@@ -21,9 +21,12 @@ from contivpp_core.journal import SHOWN_KEYS
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.state import Change, State, Write
 
-__all__ = ["Controller", "WriteReport"]
+__all__ = ["Controller", "WriteReport", "Writes"]
 
 log = logging.getLogger(__name__)
+
+Writes = Iterable[Write] | Callable[[], Iterable[Write]]
+"""Writes, or a function that makes them when their turn comes: it sees the state that they are applied to."""
 
 FEW_KEYS = 100
 """So many writes, or changed keys, are taken over at once; more of them in slices."""
@@ -43,7 +46,7 @@ class WriteReport(NamedTuple):
 
 class _Batch(NamedTuple):
     cause: str
-    writes: tuple[Write, ...]
+    writes: tuple[Write, ...] | Callable[[], Iterable[Write]]
     urgent: bool
     done: asyncio.Future[int]
 
@@ -63,6 +66,7 @@ class Controller:
         self._task: asyncio.Task[None] | None = None
         self.on_write: Callable[[WriteReport], None] = lambda report: None
         self._listeners: list[Callable[[], None]] = []
+        self._followers: list[Callable[[list[Change], list[str]], None]] = []
 
     def start(self) -> None:
         """Begin to take writes."""
@@ -77,10 +81,11 @@ class Controller:
         for batch in (*self._urgent, *self._ordinary):
             batch.done.cancel()
 
-    async def write(self, cause: str, writes: Iterable[Write], *, urgent: bool = False) -> int:
+    async def write(self, cause: str, writes: Writes, *, urgent: bool = False) -> int:
         """Write a batch; return its revision when everything that it touches is rendered and scheduled."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        (self._urgent if urgent else self._ordinary).append(_Batch(cause, tuple(writes), urgent, done))
+        taken = writes if callable(writes) else tuple(writes)
+        (self._urgent if urgent else self._ordinary).append(_Batch(cause, taken, urgent, done))
         self._idle.clear()
         self._wakeup.set()
         return await done
@@ -89,6 +94,14 @@ class Controller:
         """Call a function after each batch that changed something, rendered; return how to end that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def follow(self, follower: Callable[[list[Change], list[str]], None]) -> Callable[[], None]:
+        """Call a function with each batch's changes and the tables whose readiness changed; return how to end that.
+
+        It is called before anything is rendered, and must neither block nor raise.
+        """
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
 
     async def settled(self) -> None:
         """Wait until the newest revision is rendered, nothing is in flight and nothing is due now."""
@@ -121,16 +134,19 @@ class Controller:
     async def _carry_out(self, batch: _Batch) -> int:
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        if len(batch.writes) <= FEW_KEYS:
-            changes, flips = self._state.apply(batch.writes)
+        writes = tuple(batch.writes()) if callable(batch.writes) else batch.writes
+        if len(writes) <= FEW_KEYS:
+            changes, flips = self._state.apply(writes)
             self._engine.note(changes, flips)
         else:
-            changes, flips = await self._state.apply_gently(batch.writes)
+            changes, flips = await self._state.apply_gently(writes)
             async for few in gently(_parts(changes)):
                 self._engine.note(few)
             self._engine.note((), flips)
         if not changes and not flips:
             return self._state.revision
+        for follower in self._followers:
+            follower(changes, flips)
         slice_end = loop.time() + SLICE_SECONDS
         for _ in self._engine.run():
             if loop.time() >= slice_end:

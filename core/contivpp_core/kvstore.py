@@ -27,6 +27,7 @@ __all__ = [
     "LeaseLost",
     "Listing",
     "PutKey",
+    "StoreReplaced",
     "StoreUnavailable",
     "TransactionResult",
     "WatchBatch",
@@ -44,6 +45,14 @@ class Compacted(KVStoreError):
     def __init__(self, oldest: int) -> None:
         super().__init__(f"revisions before {oldest} are compacted: list again, and watch from there")
         self.oldest = oldest
+
+
+class StoreReplaced(Compacted):
+    """The store is not the one before: wiped, put back to an older state, or another one."""
+
+    def __init__(self, reason: str) -> None:
+        ContivError.__init__(self, f"{reason}: list again")
+        self.oldest = 1
 
 
 class StoreUnavailable(KVStoreError):
@@ -142,6 +151,8 @@ class KVStore(Protocol):
         All changes of one revision are in one batch. The first batch comes at once, as progress if nothing has
         changed, so that a watcher knows when it has caught up; `Compacted` is raised where history is missing, and
         `StoreUnavailable` when the connection is lost: the caller goes on from the revision after its last batch.
+        Where a driver can tell, a store that is not the one before is `StoreReplaced`; else the first batch's revision
+        may be lower than what was asked for.
         """
 
     async def grant(self, ttl: float) -> int:

@@ -35,10 +35,15 @@ class Delete(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The table's source has delivered a full list (`ready`), or has lost that standing."""
+    """The table's source has delivered a full list (`ready`), or has lost that standing.
+
+    `stale`: not the source has delivered it, but what the agent remembers of an earlier life; the source's own mark
+    ends that.
+    """
 
     table: str
     ready: bool = True
+    stale: bool = False
 
 
 Write = Put | Delete | Ready
@@ -62,6 +67,7 @@ class Rows:
     def __init__(self, table: AnyTable) -> None:
         self.table = table
         self.ready = False
+        self.stale = False
         self._rows: dict[str, Any] = {}
         self._indexes: dict[str, dict[str, set[str]]] = {name: defaultdict(set) for name in table.indexes}
         self._labels: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -190,6 +196,10 @@ class State:
         """Tell whether the table's source has delivered a full list."""
         return self.table(table).ready
 
+    def stale(self) -> list[str]:
+        """Return the tables that are ready only by what the agent remembers, by name."""
+        return [name for name in sorted(self._tables) if self._tables[name].stale]
+
     def apply(self, writes: Iterable[Write]) -> tuple[list[Change], list[str]]:
         """Carry out one batch; return what changed, and the tables whose readiness changed."""
         batch = _Batch()
@@ -216,8 +226,8 @@ class State:
         elif isinstance(write, Delete):
             if rows.get(write.key) is not None:
                 batch.before.setdefault((write.table, write.key), rows.remove(write.key))
-        elif rows.ready != write.ready:
-            rows.ready = write.ready
+        elif (rows.ready, rows.stale) != (write.ready, write.stale):
+            rows.ready, rows.stale = write.ready, write.stale
             batch.flips.append(write.table)
 
     def _change(self, place: tuple[str, str], old: Any) -> Change | None:

@@ -391,7 +391,7 @@ async def test_hook_api_routes_and_the_local_api(tmp_path: Path) -> None:
         assert (await served.get("/v1/items?kind=other"))[1] == []
         assert len((await served.get("/v1/items?state=applied&kind=vpp/tap,x"))[1]) == 2
         assert "known are kind, prefix, state" in (await served.get("/v1/items?colour=red"))[1]["error"]
-        assert {"name": "LocalPod", "records": 2, "ready": True, "derived": False} in (
+        assert {"name": "LocalPod", "records": 2, "ready": True, "stale": False, "derived": False} in (
             await served.get("/v1/tables")
         )[1]
         assert [r["key"] for r in (await served.get("/v1/tables/LocalPod"))[1]["records"]] == ["a", "b"]

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import add, crossing, existing, messages, scale
+from tests.bench import add, crossing, existing, messages, scale, store
 from tests.bench.machine import machine
 from tests.bench.result import Broken, Measured, Run, Skipped
 
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Measured]]] = {
     "crossing": crossing.crossing,
     "scale": scale.scale,
     "messages": messages.messages,
+    "store": store.store,
 }
 EXAMPLES = """examples:
   python -m tests.bench

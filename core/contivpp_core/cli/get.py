@@ -100,8 +100,8 @@ def _tables(client: Client, arguments: argparse.Namespace) -> View:
         found = client.get("v1", "tables")
         return (
             found,
-            ["name", "records", "ready", "derived"],
-            [[t[c] for c in ("name", "records", "ready", "derived")] for t in found],
+            ["name", "records", "ready", "stale", "derived"],
+            [[t[c] for c in ("name", "records", "ready", "stale", "derived")] for t in found],
         )
     found = client.get("v1", "tables", arguments.name)
     records = found["records"]

@@ -138,5 +138,5 @@ async def test_a_store_that_lost_everything_is_mirrored_as_it_is(tmp_path: Path)
 async def test_the_section_is_checked_and_the_store_is_not_there_before_the_start() -> None:
     with pytest.raises(ConfigError, match=r"datastore\.driver"):
         Agent({"datastore": {"driver": "paper"}}, [DatastorePlugin()], ledger_path=None)
-    with pytest.raises(ContivError, match="not open yet"):
+    with pytest.raises(ContivError, match="no open store"):
         _ = DatastorePlugin().store

@@ -53,6 +53,11 @@ class EmbeddedStore:
         self._calls: _Calls | None = None
         self._connecting = asyncio.Lock()
 
+    @property
+    def endpoint(self) -> str:
+        """The server's socket."""
+        return str(self._path)
+
     async def close(self) -> None:
         """Close the connection of the calls; watches end with their generators."""
         if self._calls is not None:

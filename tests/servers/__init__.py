@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real servers for tests, each in a temporary folder and on loopback."""

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DISTRIBUTIONS := core plugins/vpp plugins/linux plugins/ipam plugins/datastore plugins/contiv plugins/embeddedvpp cni plugins/sandbox
+DISTRIBUTIONS := core plugins/vpp plugins/linux plugins/ipam plugins/datastore plugins/ksr plugins/contiv plugins/embeddedvpp cni plugins/sandbox
 SETUPS := $(addsuffix /setup.cfg,$(DISTRIBUTIONS)) tests/requirements.txt
 PYTEST_ARGS ?=
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is where in the cluster's store: the keys, and what their values mean.
 
-- `/contivpp/ids/<ID>`: which node has claimed an ID; the value is JSON, `{"name": NODE}`.
+- `/contivpp/ids/<ID>`: which node has claimed an ID; the value is JSON, `{"name": NODE}`. An ID that rests after its
+  node is gone has `freed` (seconds since 1970), too; one that was taken in place of another names that in `replaces`.
 - `/contivpp/nodes/<name>`: a node as it published itself, the JSON of a `ClusterNode`.
 - `/contivpp/k8s/<Kind>/<namespace>/<name>`: a Kubernetes object as the API server has it, as JSON; `_` stands for the
   namespace of kinds without one.
@@ -16,7 +17,7 @@ import msgspec
 
 from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import KVStore
-from contivpp_core.node import ClusterNode
+from contivpp_core.node import ClusterNode, NodeClaim
 
 __all__ = [
     "IDS",
@@ -25,10 +26,11 @@ __all__ = [
     "HasStore",
     "MalformedValue",
     "claim_value",
-    "claimant",
+    "decode_claim",
     "decode_node",
     "encode_node",
     "id_key",
+    "is_node_id",
     "node_key",
     "object_key",
 ]
@@ -57,13 +59,20 @@ class HasStore(Protocol):
         ...
 
 
-class _Claim(msgspec.Struct):
+class _Claim(msgspec.Struct, omit_defaults=True):
     name: str
+    freed: float = 0.0
+    replaces: int = 0
 
 
 def id_key(node_id: int) -> str:
     """Return the key of a node ID."""
     return f"{IDS}{node_id}"
+
+
+def is_node_id(text: str) -> bool:
+    """Tell whether a text is a node ID: a decimal number from 1 on."""
+    return _NODE_ID.fullmatch(text) is not None
 
 
 def node_key(name: str) -> str:
@@ -76,17 +85,20 @@ def object_key(kind: str, namespace: str, name: str) -> str:
     return f"{OBJECTS}{kind}/{namespace or '_'}/{name}"
 
 
-def claim_value(name: str) -> bytes:
-    """Return the value by which a node claims an ID."""
-    return msgspec.json.encode(_Claim(name))
+def claim_value(name: str, *, freed: float = 0.0, replaces: int = 0) -> bytes:
+    """Return the value by which a node claims an ID, or by which the ID rests (`NodeClaim` has the fields)."""
+    return msgspec.json.encode(_Claim(name, freed, replaces))
 
 
-def claimant(key: str, value: bytes) -> tuple[int, str]:
-    """Return the ID and the node that has claimed it; raise MalformedValue."""
+def decode_claim(key: str, value: bytes) -> NodeClaim:
+    """Return the claim that a key and its value tell; raise MalformedValue."""
     number = key.removeprefix(IDS)
-    if not _NODE_ID.fullmatch(number):
+    if not is_node_id(number):
         raise MalformedValue(f"{key[:200]}: {number[:100]!r} is not a node ID")
-    return int(number), _decoded(key, value, _Claim).name
+    found = _decoded(key, value, _Claim)
+    if not found.name:
+        raise MalformedValue(f"{key}: the node that has claimed the ID has no name")
+    return NodeClaim(node_id=int(number), name=found.name, freed=found.freed, replaces=found.replaces)
 
 
 def encode_node(node: ClusterNode) -> bytes:

@@ -14,6 +14,7 @@ its plugin's name and never stops the others. An implementation may take any sub
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from contivpp_core.plugin import hookspec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from contivpp_core.agent import Agent
     from contivpp_core.api import ApiRoute
     from contivpp_core.cli.command import Command
-    from contivpp_core.config import ConfigSection
+    from contivpp_core.config import Config, ConfigSection
     from contivpp_core.events import (
         AddressRequest,
         AgentStarted,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         VppLost,
     )
     from contivpp_core.items import AnyDescriptor
+    from contivpp_core.kvstore import KVStore
     from contivpp_core.metrics import Metric
     from contivpp_core.records import AnyTable
     from contivpp_core.renderers import Renderer
@@ -94,6 +96,15 @@ def metrics(agent: Agent) -> Iterable[Metric]:
 @hookspec
 def commands() -> Iterable[Command]:
     """Return commands of `contivpp`. Called in the command's own process: there is no agent."""
+    raise NotImplementedError
+
+
+@hookspec
+def cluster_store(config: Config) -> AbstractAsyncContextManager[KVStore] | None:
+    """Return the cluster's store that the configuration describes, for a process that is no agent (`contivpp ksr`).
+
+    It is opened on entry and closed on exit; one that does not answer yet is no error.
+    """
     raise NotImplementedError
 
 

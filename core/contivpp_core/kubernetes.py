@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes objects that the whole agent reads: pods, namespaces, nodes, services and their endpoints.
+"""Kubernetes objects that the whole agent reads: pods, namespaces, nodes, services and their endpoints, policies.
 
 A record holds only the fields that something renders, so that the many changes of an object that concern nobody
 are no change. Objects are decoded straight from the API's JSON into these fields; whatever else an object holds is
@@ -14,7 +14,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from contivpp_core.cluster import is_node_id
 from contivpp_core.errors import ContivError
+from contivpp_core.kubernetes_policies import NETWORK_POLICY, NetworkPolicy
+from contivpp_core.kubernetes_policies import SHAPES as POLICY_SHAPES
 from contivpp_core.kubernetes_services import (
     ENDPOINT_SLICE,
     SERVICE,
@@ -33,7 +36,10 @@ __all__ = [
     "ENDPOINT_SLICE",
     "KINDS",
     "NAMESPACE",
+    "NETWORK_POLICY",
     "NODE",
+    "NODE_ADDRESSES_ANNOTATION",
+    "NODE_ID_ANNOTATION",
     "NODE_SETTINGS",
     "POD",
     "SERVICE",
@@ -45,6 +51,7 @@ __all__ = [
     "InterfaceSettings",
     "MalformedObject",
     "Namespace",
+    "NetworkPolicy",
     "Node",
     "NodeAddress",
     "NodeSettings",
@@ -52,7 +59,14 @@ __all__ = [
     "Service",
     "ServicePort",
     "decode",
+    "shape_of",
 ]
+
+
+NODE_ID_ANNOTATION = f"{ANNOTATION_PREFIX}node-id"
+"""The annotation of a Node object that holds the node's ID, as a decimal number."""
+NODE_ADDRESSES_ANNOTATION = f"{ANNOTATION_PREFIX}addresses"
+"""The annotation of a Node object in which the node tells its addresses (`contivpp_core.published`)."""
 
 
 class MalformedObject(ContivError):
@@ -108,11 +122,17 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True):
 
 
 class Node(Record, frozen=True, kw_only=True):
-    """A node."""
+    """A node.
+
+    `node_id` is the ID of contivpp that it is annotated with; 0: none, or none that can be read. `published` is what it
+    is annotated with of its addresses (`contivpp_core.published` reads that).
+    """
 
     name: str
     labels: Pairs = ()
     addresses: tuple[NodeAddress, ...] = ()
+    node_id: int = 0
+    published: str = ""
 
 
 class InterfaceSettings(msgspec.Struct, frozen=True, order=True):
@@ -154,11 +174,14 @@ NODE: Table[Node] = Table(
     "Node",
     Node,
     lambda node: node.name,
-    indexes={"address": lambda node: tuple(sorted({entry.address for entry in node.addresses}))},
+    indexes={
+        "address": lambda node: tuple(sorted({entry.address for entry in node.addresses})),
+        "node_id": lambda node: (str(node.node_id),) if node.node_id else (),
+    },
     labels=_label_map,
 )
 NODE_SETTINGS: Table[NodeSettings] = Table("NodeSettings", NodeSettings, lambda settings: settings.name)
-TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE, NODE_SETTINGS, SERVICE, ENDPOINT_SLICE)
+TABLES: tuple[AnyTable, ...] = (POD, NAMESPACE, NODE, NODE_SETTINGS, SERVICE, ENDPOINT_SLICE, NETWORK_POLICY)
 """Every agent has these tables."""
 
 
@@ -269,10 +292,14 @@ def _namespace(found: _NamespaceObject) -> Namespace:
 
 def _node(found: _NodeObject) -> Node:
     addresses = (found.status or _NodeStatus()).addresses or ()
+    annotations = found.metadata.annotations or {}
+    annotated = annotations.get(NODE_ID_ANNOTATION, "")
     return Node(
         name=found.metadata.name,
         labels=pairs(found.metadata.labels),
         addresses=tuple(dict.fromkeys(addresses)),
+        node_id=int(annotated) if is_node_id(annotated) else 0,
+        published=annotations.get(NODE_ADDRESSES_ANNOTATION, ""),
     )
 
 
@@ -309,6 +336,7 @@ _KINDS: Mapping[type[Record], tuple[type[Any], Callable[[Any], Record]]] = {
     Node: (_NodeObject, _node),
     NodeSettings: (_NodeConfigObject, _node_settings),
     **SHAPES,
+    **POLICY_SHAPES,
 }
 KINDS: Mapping[str, AnyTable] = {
     "Pod": POD,
@@ -317,12 +345,22 @@ KINDS: Mapping[str, AnyTable] = {
     "NodeConfig": NODE_SETTINGS,
     "Service": SERVICE,
     "EndpointSlice": ENDPOINT_SLICE,
+    "NetworkPolicy": NETWORK_POLICY,
 }
 """The API's kinds that are read, and the tables that hold them."""
 
 _DECODERS = {kind: msgspec.json.Decoder(shape) for kind, (shape, _) in _KINDS.items()}
 
 R = TypeVar("R", bound=Record)
+
+
+def shape_of(kind: type[R]) -> tuple[type[Any], Callable[[Any], R]]:
+    """Return the API's shape of a kind, and what makes the record of it (or raises `msgspec.ValidationError`).
+
+    For readers of many objects at once: lists, and watches. Every shape has `metadata` with `name` and
+    `resource_version`.
+    """
+    return _KINDS[kind]  # type: ignore[return-value]
 
 
 def decode(kind: type[R], found: bytes | Mapping[str, Any]) -> R:

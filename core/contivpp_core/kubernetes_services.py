@@ -183,6 +183,7 @@ class _ServiceObject(Shape):
 class _SliceMeta(Shape):
     name: str
     namespace: str = ""
+    resource_version: str = ""
     labels: dict[str, str] | None = None
 
 

@@ -15,8 +15,8 @@ ANNOTATION_PREFIX = "contivpp.io/"
 Pairs = tuple[tuple[str, str], ...]
 
 
-class Shape(msgspec.Struct, rename="camel"):
-    """Base of the shapes: the API's JSON, as far as it is read."""
+class Shape(msgspec.Struct, rename="camel", gc=False):
+    """Base of the shapes: the API's JSON, as far as it is read. It is a tree, and never part of a cycle."""
 
 
 class Meta(Shape):
@@ -25,6 +25,7 @@ class Meta(Shape):
     name: str
     namespace: str = ""
     uid: str = ""
+    resource_version: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     deletion_timestamp: str | None = None

@@ -100,10 +100,22 @@ class ClusterNode(Record, frozen=True, kw_only=True):
 
 
 class NodeClaim(Record, frozen=True, kw_only=True):
-    """A node ID, and the node that has claimed it in the cluster's store."""
+    """A node ID, and the node that has claimed it.
+
+    `freed` (seconds since 1970) is when the claim ended: since then the ID rests, and `name` is who had it; 0: it is
+    held. `replaces` is the ID that the node had before, if it took this one instead (0: none). `name` is empty where
+    somebody has the ID and nobody can read who.
+    """
 
     node_id: int
     name: str
+    freed: float = 0.0
+    replaces: int = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody has the ID."""
+        return not self.freed
 
 
 NODE_CONFIG = Table("NodeConfig", NodeConfig, key=lambda record: record.name)
@@ -129,7 +141,7 @@ NODE_CLAIM = Table(
     "NodeClaim",
     NodeClaim,
     key=lambda record: str(record.node_id),
-    indexes={"name": lambda record: (record.name,)},
+    indexes={"name": lambda record: (record.name,) if record.held else ()},
 )
 TABLES: tuple[AnyTable, ...] = (
     NODE_CONFIG,

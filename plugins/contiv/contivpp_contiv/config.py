@@ -24,7 +24,11 @@ class ContivConfig(Section):
     cni_log_bytes: int = Field(default=1 << 20, ge=0)
     """When the log of CNI calls, `cni.log` in the agent's run directory, is rotated (three old ones stay); 0: none."""
     node_id: int | None = Field(default=None, ge=1, alias="nodeID")
-    """The node's ID, from which its subnets follow; without one, it is the ID that the cluster's store gives it."""
+    """The node's ID, from which its subnets follow; without one, the node claims one that is free."""
+    id_rest_seconds: float = Field(default=600.0, ge=10, alias="idRestSeconds")
+    """For how long the ID of a node that is gone is not given to another; the same on all nodes."""
+    node_gone_seconds: float = Field(default=60.0, ge=1)
+    """For how long a Node object must be missing before the node's ID is freed, and the node forgotten."""
     main_interface: str = ""
     """VPP's name of the NIC that reaches the other nodes; empty: the first that VPP has, else a loopback."""
     node_to_node_transport: Literal["vxlan", "nooverlay"] = "vxlan"

@@ -21,7 +21,16 @@ from contivpp_contiv.node import is_ipv4_host
 from contivpp_contiv.records import PEER, UPLINK, Peer, Uplink
 from contivpp_core.faults import FAULT, Fault
 from contivpp_core.items import Item
-from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, NODE_SUBNETS, ClusterNode, NodeConfig, NodeSubnets
+from contivpp_core.node import (
+    CLUSTER_NODE,
+    NODE_CLAIM,
+    NODE_CONFIG,
+    NODE_SUBNETS,
+    ClusterNode,
+    NodeClaim,
+    NodeConfig,
+    NodeSubnets,
+)
 from contivpp_core.records import Record
 from contivpp_core.renderers import View
 from contivpp_vpp import items as vpp
@@ -49,7 +58,7 @@ class PeersRenderer:
     def render(self, view: View, key: str) -> Iterable[Item | Record]:
         """Return the peer, or why it is none."""
         node: ClusterNode = view.get(self.table, key)
-        if key == self._own:
+        if key == self._own or view.call(_is_gone, key, node.node_id):
             return
         if reason := self._fault(view, node):
             yield Fault(subject=f"node {key}", reason=reason)
@@ -69,10 +78,12 @@ class PeersRenderer:
     def _fault(self, view: View, node: ClusterNode) -> str:
         holder = view.call(_holder_of_id, node.node_id, self._own)
         config: NodeConfig | None = view.get(NODE_CONFIG.name, self._own)
+        cure = f"its agent's status says what to do on node {node.name if holder != node.name else self._own}"
         if config is not None and config.node_id == node.node_id:
-            return f"has ID {node.node_id}, as this node has, and the ID is node {holder}'s: it is not connected"
+            reason = f"has ID {node.node_id}, as this node has, and the ID is node {holder}'s: it is not connected"
+            return f"{reason}; {cure}"
         if holder != node.name:
-            return f"says that it has ID {node.node_id}, which is node {holder}'s: it is not connected"
+            return f"says that it has ID {node.node_id}, which is node {holder}'s: it is not connected; {cure}"
         if view.get(NODE_SUBNETS.name, node.name) is None:
             return f"has ID {node.node_id}, for which ipam's networks have no subnet: enlarge them, or lower the ID"
         if wrong := [each for each in node.vpp_addresses if not is_ipv4_host(each)]:
@@ -83,7 +94,8 @@ class PeersRenderer:
         address = str(addresses[0].ip)
         holder = view.call(_holder_of_address, address, self._own)
         if holder != node.name:
-            return f"has the VPP address {address}, which is node {holder}'s: it is not connected"
+            cure = "give one of them another address, by its NodeConfig object's mainVPPInterface.ip"
+            return f"has the VPP address {address}, which is node {holder}'s: it is not connected; {cure}"
         return self._unreachable(view.get(UPLINK.name, self._own), addresses[0].ip)
 
     def _unreachable(self, uplink: Uplink | None, address: ipaddress.IPv4Address) -> str:
@@ -97,10 +109,16 @@ class PeersRenderer:
         return f"has the VPP address {address}, which is not on this node's link {link}{cure}"
 
 
+def _is_gone(view: View, name: str, node_id: int) -> bool:
+    """Tell whether a node's ID was freed; what it published may be left for a while."""
+    claim: NodeClaim | None = view.get(NODE_CLAIM.name, str(node_id))
+    return claim is not None and not claim.held and claim.name == name
+
+
 def _holder_of_id(view: View, node_id: int, own: str) -> str:
     """Return the node that an ID belongs to: whoever claimed it; without a claim this node, or the first by name."""
     claim = view.get(NODE_CLAIM.name, str(node_id))
-    if claim is not None:
+    if claim is not None and claim.held:
         return str(claim.name)
     config: NodeConfig | None = view.get(NODE_CONFIG.name, own)
     if config is not None and config.node_id == node_id:

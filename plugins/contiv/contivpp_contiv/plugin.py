@@ -17,6 +17,7 @@ from contivpp_contiv.cni.request import parse_request, version_of
 from contivpp_contiv.cni.result import add_result, error_result, previous_result
 from contivpp_contiv.cni.server import CniServer
 from contivpp_contiv.config import ContivConfig
+from contivpp_contiv.contest import ContestRenderer
 from contivpp_contiv.mesh import OverlayRenderer, PeerRenderer, PeersRenderer
 from contivpp_contiv.node import (
     GatewayRenderer,
@@ -83,6 +84,7 @@ class ContivPlugin(Plugin):
             HostAddressRenderer(name),
             HostRouteRenderer(name),
             OwnNodeRenderer(),
+            ContestRenderer(configured=config.node_id is not None),
             PeersRenderer(name, config),
             OverlayRenderer(config),
             PeerRenderer(name, config),

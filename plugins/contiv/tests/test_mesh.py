@@ -22,7 +22,9 @@ cluster_nodes = st.builds(
     vpp_addresses=st.sampled_from((("192.168.16.2/24",), ("192.168.16.3/24",), ("10.9.9.9/24",), ("nonsense",), ())),
     management_addresses=st.sampled_from(((), ("10.200.0.2",))),
 )
-claims = st.builds(NodeClaim, node_id=st.sampled_from((1, 2, 3)), name=st.sampled_from(NAMES))
+claims = st.builds(
+    NodeClaim, node_id=st.sampled_from((1, 2, 3)), name=st.sampled_from(NAMES), freed=st.sampled_from((0.0, 5.0))
+)
 writes = st.one_of(
     st.sampled_from((1, 2, 900)).map(own),
     cluster_nodes.map(lambda record: Put(CLUSTER_NODE.name, record)),
@@ -142,3 +144,12 @@ def test_a_node_without_an_address_is_no_peer_yet() -> None:
     found = Outcome([own(), Put(CLUSTER_NODE.name, record)])
     assert not found.faults()
     assert not found.derived["Peer"]
+
+
+def test_a_node_whose_id_was_freed_is_no_peer_whatever_is_left_of_it() -> None:
+    freed = Put(NODE_CLAIM.name, NodeClaim(node_id=2, name="n2", freed=5.0))
+    found = Outcome([own(), node("n2", 2), freed])
+    assert not found.faults()
+    assert not found.derived["Peer"]
+    other = Outcome([own(), node("n3", 2), freed])
+    assert [peer.name for peer in other.derived["Peer"]] == ["n3"]

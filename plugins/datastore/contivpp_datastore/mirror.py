@@ -92,7 +92,7 @@ class Mirror:
         self._local = local
         self._listed = False
         self._anchor: Anchor | None = None
-        self._absent = Absent(agent.state)
+        self._absent = Absent(agent.state, agent.node_name)
         self._nodes: list[Put] = []  # as an earlier life knew them
         self._malformed: dict[str, MalformedEntry] = {}
         self._backoff = _Backoff(agent.node_name)
@@ -252,6 +252,9 @@ class Mirror:
         missing: set[tuple[str, str]] = set()
         for table in TABLES:
             gone = {(table.name, key) for key in state.table(table.name)} - kept
+            own = {place for place in gone if self._absent.is_own(place)}
+            writes += [Delete(*place) for place in sorted(own)]
+            gone -= own
             if not self.trust.vouched(kind_of(table.name)):
                 missing |= gone
                 continue
@@ -329,7 +332,7 @@ class Mirror:
         if event.value is not None:
             self._absent.discard(place)
             return self._put(where, event.key, event.value, event.revision)
-        if kind_of(where.table.name) in counting:
+        if kind_of(where.table.name) in counting or self._absent.is_own(place):
             self._absent.discard(place)
             return Delete(*place)
         self._absent.add(place)

@@ -37,10 +37,14 @@ class NodeEvents:
 
 
 class Absent:
-    """Records of nodes whose key is not in the store, and which stand: see `contivpp_datastore.trust`."""
+    """Records of nodes whose key is not in the store, and which stand: see `contivpp_datastore.trust`.
 
-    def __init__(self, state: State) -> None:
+    Those of the agent's own node `own` never do: the agent must learn that they are gone, to write them again.
+    """
+
+    def __init__(self, state: State, own: str) -> None:
         self._state = state
+        self._own = own
         self._places: Places = set()
 
     def __bool__(self) -> bool:
@@ -49,6 +53,11 @@ class Absent:
     def may_be_absent(self, table: str) -> bool:
         """Tell whether nodes write a table's keys themselves."""
         return table in NODE_TABLES
+
+    def is_own(self, place: tuple[str, str]) -> bool:
+        """Tell whether a record is of this agent's own node."""
+        table, key = place
+        return table in NODE_TABLES and (record := self._state.get(table, key)) is not None and record.name == self._own
 
     def add(self, place: tuple[str, str]) -> None:
         """A key is gone, and nobody vouches for that."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from contivpp_core import kubernetes
-from contivpp_core.cluster import IDS, NODES, OBJECTS, MalformedValue, claimant, decode_node
+from contivpp_core.cluster import IDS, NODES, OBJECTS, MalformedValue, decode_claim, decode_node
 from contivpp_core.kubernetes import KINDS, MalformedObject
-from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NodeClaim
+from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM
 from contivpp_core.records import AnyTable, Record
 
 __all__ = ["ROOT", "TABLES", "Place", "place", "record"]
@@ -61,8 +61,7 @@ def record(key: str, value: bytes, where: Place) -> Record:
     if where.table is CLUSTER_NODE:
         return decode_node(key, value)
     if where.table is NODE_CLAIM:
-        number, name = claimant(key, value)
-        return NodeClaim(node_id=number, name=name)
+        return decode_claim(key, value)
     try:
         found: Record = kubernetes.decode(where.table.record, value)
     except (MalformedObject, RecursionError) as error:

@@ -7,13 +7,14 @@ With driver `none` there is no store: other plugins fill the tables, and only th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from contivpp_core.agent import Agent
 from contivpp_core.api import ApiRoute, Request
-from contivpp_core.config import ConfigSection
+from contivpp_core.config import Config, ConfigSection
 from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import KVStore
 from contivpp_core.metrics import Metric
@@ -83,6 +84,12 @@ class DatastorePlugin(Plugin):
     def api_routes(self) -> list[ApiRoute]:
         """Contribute a route that tells how far the mirror is, and what it could not read."""
         return [ApiRoute("GET", "/v1/datastore", self._describe, "The store's mirror, and values it cannot read.")]
+
+    @hookimpl
+    def cluster_store(self, config: Config) -> AbstractAsyncContextManager[KVStore] | None:
+        """Contribute the store for processes without an agent."""
+        store = open_store(config.section("datastore", DatastoreConfig))
+        return None if store is None else _opened(store)
 
     @hookimpl
     def metrics(self, agent: Agent) -> list[Metric]:
@@ -189,6 +196,14 @@ class DatastorePlugin(Plugin):
             "unvouched": mirror.trust.doubted(),
             "malformed": mirror.malformed(),
         }
+
+
+@asynccontextmanager
+async def _opened(store: OwnStore) -> AsyncIterator[KVStore]:
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def plugin() -> DatastorePlugin:

@@ -13,7 +13,7 @@ knows stands until somebody who knows has written again:
   vouch; the reflector sweeps again and writes one that does.
 - Nodes publish themselves. The records of a node that is missing from a list (`ClusterNode`, `NodeClaim`) stand until
   it writes again, or the kind Node is vouched for and has no such node. A claim goes, too, when its node has another
-  one.
+  one. Those of the agent's own node go at once, so that it writes them again.
 - A kind that comes to be vouched for is listed anew, and the difference is written.
 
 Without a reflector (`reflected` false: rigs, and a store that is filled by hand) every list is the truth.

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import HasStore, claim_value, encode_node, id_key, node_key, object_key
-from contivpp_core.kubernetes import ENDPOINT_SLICE, NAMESPACE, NODE, NODE_SETTINGS, POD, SERVICE
+from contivpp_core.kubernetes import ENDPOINT_SLICE, NAMESPACE, NETWORK_POLICY, NODE, NODE_SETTINGS, POD, SERVICE
 from contivpp_core.kvstore import WatchBatch, WatchEvent
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
@@ -106,6 +106,7 @@ async def test_objects_and_nodes_are_in_their_tables() -> None:
             NODE_SETTINGS.name: ["node1"],
             SERVICE.name: ["default/web"],
             ENDPOINT_SLICE.name: [],
+            NETWORK_POLICY.name: [],
             CLUSTER_NODE.name: ["node2"],
             NODE_CLAIM.name: ["2"],
         }

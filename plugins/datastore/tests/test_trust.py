@@ -94,9 +94,11 @@ def named(name: str) -> bytes:
 
 
 @asynccontextmanager
-async def agent_of(world: World, folder: Path | None = None) -> AsyncIterator[tuple[Agent, DatastorePlugin]]:
+async def agent_of(
+    world: World, folder: Path | None = None, *, name: str = "observer"
+) -> AsyncIterator[tuple[Agent, DatastorePlugin]]:
     plugin = DatastorePlugin(world.store, reflected=True, local=folder and folder / "mirror.db")
-    agent = Agent({"nodeName": "node1", "plugins": ["datastore"]}, [plugin], ledger_path=None, serve=False)
+    agent = Agent({"nodeName": name, "plugins": ["datastore"]}, [plugin], ledger_path=None, serve=False)
     await agent.start()
     try:
         yield agent, plugin
@@ -268,6 +270,23 @@ async def test_a_node_that_claims_another_id_loses_the_lost_claim() -> None:
         await world.store.put(id_key(7), claim_value("node2"))
         await asyncio.sleep(30)
         assert keys(agent, NODE_CLAIM) == ["1", "3", "7"]
+
+
+@simulated
+async def test_an_agent_learns_at_once_that_its_own_node_is_lost() -> None:
+    for lose in (World.wipe, World.restore):
+        world = World()
+        await world.sweep()
+        world.save()
+        for name in NODES:
+            await world.publish(name)
+        async with agent_of(world, name="node2") as (agent, _):
+            await asyncio.sleep(5)
+            assert keys(agent, CLUSTER_NODE) == list(NODES)
+            await lose(world)
+            await asyncio.sleep(30)
+            assert keys(agent, CLUSTER_NODE) == ["node1", "node3"]
+            assert keys(agent, NODE_CLAIM) == ["1", "3"]
 
 
 def test_a_store_that_was_wiped_while_the_agent_was_down() -> None:

@@ -155,7 +155,7 @@ class IpamPlugin(Plugin):
             reason = next((f for o, f in agent.engine.failures.items() if o.renderer == SubnetsRenderer.name), "")
             reason = reason or "its ID is not known yet"
             raise NotReady(f"the subnets of node {agent.node_name} are not known: {reason}")
-        if self._allocator is None:
+        if self._allocator is None or str(self._allocator.subnet) != subnets.pod_subnet:  # a node may take another ID
             self._allocator = _restored(agent, subnets.pod_subnet)
         for owner in [o for o in self._released if agent.ledger.get(SPACE, ADDRESS + o) is None]:
             self._released.discard(owner)

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Collection
 from typing import Any
 
+from contivpp_core.kubernetes import NODE_ID_ANNOTATION
 from contivpp_sandbox.rigs.base import KubernetesObject
 
 __all__ = [
@@ -44,12 +45,20 @@ def free_id(used: Collection[int]) -> int:
     return next(number for number in range(1, len(used) + 2) if number not in used)
 
 
-def node_object(name: str, position: int, found: KubernetesObject | None = None) -> dict[str, Any]:
-    """Return a node's object as the API server would show it. Addresses that a given object states, stand."""
+def node_object(
+    name: str, position: int, found: KubernetesObject | None = None, *, node_id: int = 0
+) -> dict[str, Any]:
+    """Return a node's object as the API server would show it, annotated with the ID that the rig has claimed for it.
+
+    Addresses and annotations that a given object states, stand.
+    """
     shown: dict[str, Any] = copy.deepcopy(dict(found or {}))
     shown.setdefault("apiVersion", "v1")
     shown["kind"] = "Node"
     shown.setdefault("metadata", {})["name"] = name
+    if node_id:
+        annotations = shown["metadata"].get("annotations") or {}
+        shown["metadata"]["annotations"] = {NODE_ID_ANNOTATION: str(node_id), **annotations}
     status = shown.get("status") or {}
     shown["status"] = status
     if not status.get("addresses"):

@@ -119,7 +119,8 @@ class Cluster:
         for node in joining:
             self.nodes[node.name] = node
             reference = ObjectReference("Node", "", node.name)
-            self.objects[reference] = node_object(node.name, node.place.position, self.objects.get(reference))
+            place, found = node.place, self.objects.get(reference)
+            self.objects[reference] = node_object(node.name, place.position, found, node_id=place.node_id)
         claims = [PutKey(id_key(node.place.node_id), claim_value(node.name)) for node in joining]
         shown = [self._put(ObjectReference("Node", "", node.name)) for node in joining]
         await self.store.write([*claims, *shown])
@@ -191,8 +192,9 @@ class Cluster:
                 self.objects[reference] = found
                 continue  # what there is of it is written when it joins
             elif reference.kind == "Node":
+                member = self.inventory.member(reference.name)
                 self.objects[reference] = node_object(
-                    reference.name, self.inventory.member(reference.name).position, found
+                    reference.name, member.position, found, node_id=member.node_id
                 )
             else:
                 self.objects[reference] = found

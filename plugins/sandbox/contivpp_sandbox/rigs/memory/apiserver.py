@@ -50,6 +50,10 @@ class ApiServer:
         await self.store.put(id_key(number), claim_value(name))
         return number
 
+    def id_of(self, name: str) -> int:
+        """Return the ID that was claimed for a node; 0: none."""
+        return next((number for number, holder in self._ids.items() if holder == name), 0)
+
     async def forget(self, name: str) -> None:
         """Remove a node's claim, and what it published."""
         for number in [number for number, holder in self._ids.items() if holder == name]:

@@ -99,8 +99,8 @@ class MemoryRig:
 
     async def _join(self, nodes: Mapping[str, KubernetesObject | None]) -> None:
         """Let nodes join, all at once; their objects may say more than names and addresses."""
+        ids = {name: await self.api.claim(name) for name in nodes}
         for name in nodes:
-            await self.api.claim(name)
             self.nodes[name] = MemoryNode(
                 name,
                 self._position(name),
@@ -110,7 +110,8 @@ class MemoryRig:
                 store=self.api.store,
                 edges=self._edges,
             )
-        await self.api.put(node_object(name, self._position(name), found) for name, found in nodes.items())
+        shown = [node_object(name, self._position(name), found, node_id=ids[name]) for name, found in nodes.items()]
+        await self.api.put(shown)
         await asyncio.gather(*(self.nodes[name].start() for name in nodes))
 
     async def _leave(self, name: str) -> None:
@@ -148,7 +149,8 @@ class MemoryRig:
             elif reference.kind == "Node" and reference.name not in self.nodes:
                 joining[reference.name] = found
             elif reference.kind == "Node":
-                shown.append(node_object(reference.name, self._position(reference.name), found))
+                place = self._position(reference.name)
+                shown.append(node_object(reference.name, place, found, node_id=self.api.id_of(reference.name)))
             else:
                 shown.append(found)
         if joining:

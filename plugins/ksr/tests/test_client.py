@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Credentials that change, answers that are packed, and refusals."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from contivpp_core.errors import ContivError
+from contivpp_ksr.access import AccessError, FileAccess, OfficialAccess, access_for
+from contivpp_ksr.client import ApiClient, ApiFailure, Gone, Unreachable
+from contivpp_ksr.config import KsrConfig
+from contivpp_ksr.testing import FakeApiServer
+
+NODES = "/api/v1/nodes"
+
+
+@asynccontextmanager
+async def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[ApiClient]:
+    application = web.Application()
+    application.router.add_get("/{rest:.*}", handler)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = ApiClient(FileAccess(f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    yield client
+    await client.close()
+    await runner.cleanup()
+
+
+async def test_a_new_token_is_used_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("one\n")
+    async with FakeApiServer().serving() as server:
+        server.token = "one"
+        client = ApiClient(FileAccess(server.url, token=path))
+        await client.get(NODES)
+        server.token = "two"
+        with pytest.raises(ApiFailure, match="401"):
+            await client.get(NODES)
+        path.write_text("two")
+        await client.get(NODES)
+        stamp = path.stat()
+        server.token = "six"
+        path.write_text("six")
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as old and as long as the one before
+        await client.get(NODES)
+        await client.close()
+
+
+async def test_files_that_cannot_be_read_are_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match="missing"):
+        await FileAccess("http://127.0.0.1:1", token=tmp_path / "missing").credentials()
+    (tmp_path / "ca").write_text("no certificate")
+    with pytest.raises(AccessError, match="ca"):
+        await FileAccess("https://127.0.0.1:1", ca=tmp_path / "ca").credentials()
+
+
+async def test_a_token_is_in_no_text(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret")
+    found = await FileAccess("http://127.0.0.1:1", token=tmp_path / "token").credentials()
+    assert found.token == "secret"
+    assert "secret" not in f"{found} {found!r}"
+
+
+async def test_a_kubeconfig_is_read_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+
+    def write(token: str) -> None:
+        found = {
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        path.write_text(json.dumps(found))
+
+    write("one")
+    access = OfficialAccess(path)
+    found = await access.credentials()
+    assert (found.server, found.token) == ("http://127.0.0.1:1", "one")
+    write("two")
+    assert (await access.credentials()).token == "one"  # looked at once a minute
+    access.doubt()
+    assert (await access.credentials()).token == "two"
+    with pytest.raises(AccessError, match="no access"):
+        await OfficialAccess(tmp_path / "missing").credentials()
+
+
+async def test_an_unreachable_server_and_a_refusal_are_told_apart() -> None:
+    client = ApiClient(FileAccess("http://127.0.0.1:1"))
+    with pytest.raises(Unreachable):
+        await client.get(NODES)
+    await client.close()
+    async with FakeApiServer().serving() as server:
+        client = ApiClient(FileAccess(server.url))
+        server.refuse = [(429, {"Retry-After": "7"}), (410, {}), (500, {"Retry-After": "Wed, 21 Oct 2015"})]
+        with pytest.raises(ApiFailure) as found:
+            await client.get(NODES)
+        assert (found.value.status, found.value.retry_after) == (429, 7.0)
+        with pytest.raises(Gone):
+            await client.get(NODES)
+        with pytest.raises(ApiFailure, match="500 of a test"):
+            await client.get(NODES)
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param(b"not packed", "cannot be unpacked", id="something else"),
+        pytest.param(gzip.compress(b"x" * 1000)[:-10], "is cut", id="cut"),
+    ],
+)
+async def test_what_cannot_be_unpacked_is_no_answer(body: bytes, reason: str) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    async with answering(handler) as client:
+        with pytest.raises(Unreachable, match=reason):
+            await client.get(NODES)
+
+
+async def test_a_packed_answer_is_unpacked() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        assert request.headers["Accept-Encoding"] == "gzip"
+        return web.Response(body=gzip.compress(b"x" * 1_000_000), headers={"Content-Encoding": "gzip"})
+
+    async with answering(handler) as client:
+        assert await client.get(NODES) == b"x" * 1_000_000
+
+
+async def test_a_refusal_that_is_no_status_is_told_with_its_text() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=502, text="bad gateway")
+
+    async with answering(handler) as client:
+        with pytest.raises(ApiFailure, match="502 bad gateway"):
+            await client.get(NODES)
+
+
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        pytest.param({"server": "10.0.0.1"}, "server", id="no URL"),
+        pytest.param({"server": "https://a", "kubeconfig": "/x"}, "either 'server'", id="two ways"),
+        pytest.param({"caFile": "/x"}, "need 'server'", id="files without a server"),
+        pytest.param({"server": "https://a", "keyFile": "/x"}, "need each other", id="half a certificate"),
+        pytest.param({"healthAddress": "0.0.0.0:9191"}, "no loopback address", id="open to all"),
+        pytest.param({"healthAddress": "9191"}, "ADDRESS:PORT", id="no address"),
+    ],
+)
+def test_faults_of_the_configuration_say_what_to_do(section: dict[str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        KsrConfig(**section)
+
+
+def test_the_configuration_chooses_the_access() -> None:
+    assert isinstance(access_for(KsrConfig(server="https://a/")), FileAccess)
+    assert isinstance(access_for(KsrConfig()), OfficialAccess)
+    assert issubclass(AccessError, ContivError)

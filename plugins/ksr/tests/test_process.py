@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`contivpp ksr`: what it tells, and what its command line answers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from contivpp_core.cli import main
+from contivpp_core.cluster import object_key
+from contivpp_core.errors import ContivError
+from contivpp_core.testing.kvstore import MemoryKVStore
+from contivpp_ksr.access import FileAccess
+from contivpp_ksr.command import _ask, _table
+from contivpp_ksr.config import KsrConfig
+from contivpp_ksr.process import KsrProcess
+from contivpp_ksr.testing import FakeApiServer
+
+from .objects import malformed_pod, pod, until
+
+CONFIG = """
+plugins: [{plugins}]
+datastore: {{socket: {folder}/store.sock}}
+ksr: {{server: 'http://127.0.0.1:1', socket: {folder}/ksr.sock}}
+"""
+
+
+@asynccontextmanager
+async def running(server: FakeApiServer, store: MemoryKVStore, config: KsrConfig) -> AsyncIterator[KsrProcess]:
+    process = KsrProcess(config, store, node_name="node1", access=FileAccess(server.url))
+    task = asyncio.create_task(process.run())
+    try:
+        yield process
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def fetch(path: Path, what: str) -> tuple[int, str]:
+    connector = aiohttp.UnixConnector(str(path))
+    async with aiohttp.ClientSession(connector=connector) as session, session.get(f"http://ksr{what}") as answer:
+        return answer.status, await answer.text()
+
+
+async def test_status_metrics_and_probes(tmp_path: Path) -> None:
+    config, store, server = KsrConfig(socket=tmp_path / "ksr.sock"), MemoryKVStore(), FakeApiServer()
+    server.put("Pod", pod("a"))
+    server.put("Pod", malformed_pod("b"))
+    async with server.serving(), running(server, store, config) as process:
+        await until(lambda: not process.unready)
+        assert stat.S_IMODE(config.socket.stat().st_mode) == 0o600
+        found: Any = await _ask(config)
+        assert (found["ready"], found["leading"]) == (True, True)
+        assert (found["kinds"]["Pod"]["adds"], found["kinds"]["Pod"]["complete"]) == (1, True)
+        assert "Pod x/b cannot be read" in _table(found)
+        _, metrics = await fetch(config.socket, "/metrics")
+        assert 'contivpp_ksr_writes_total{kind="Pod",operation="add"} 1' in metrics
+        assert "contivpp_ksr_leader 1" in metrics
+        for line in metrics.splitlines():
+            assert re.fullmatch(r'#.*|\w+(\{(\w+="[^"]*",?)+\})? \S+', line), line
+        _, stats = await fetch(config.socket, "/stats")
+        assert 'adds{node="node1",reflectorType="Pod"} 1' in stats
+        assert 'argErrors{node="node1",reflectorType="Pod"} 1' in stats
+        assert 'resyncs{node="node1",reflectorType="Endpoints"} 1' in stats
+        assert (await fetch(config.socket, "/healthz"))[0] == 200
+        assert (await fetch(config.socket, "/readyz"))[0] == 200
+        store.outage(True)
+        server.put("Pod", pod("c"))
+        await until(lambda: "store" in process.unready)
+        assert (await fetch(config.socket, "/readyz"))[0] == 503
+        store.outage(False)
+        await until(lambda: not process.unready)
+        assert await store.get(object_key("Pod", "x", "c")) is not None
+    assert not config.socket.exists()
+
+
+async def test_a_socket_in_use_and_a_taken_port_are_refused(tmp_path: Path) -> None:
+    config, store = KsrConfig(socket=tmp_path / "ksr.sock"), MemoryKVStore()
+    async with FakeApiServer().serving() as server, running(server, store, config) as first:
+        await until(lambda: not first.unready)
+        with pytest.raises(ContivError, match="another contivpp ksr"):
+            await KsrProcess(config, store, access=FileAccess(server.url)).run()
+        port = server.url.rpartition(":")[2]
+        other = KsrConfig(socket=tmp_path / "other.sock", healthAddress=f"127.0.0.1:{port}")
+        with pytest.raises(ContivError, match="choose another healthAddress"):
+            await KsrProcess(other, store, access=FileAccess(server.url)).run()
+
+
+def test_faults_of_the_configuration_are_told_and_nothing_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ksr.yaml"
+    path.write_text(CONFIG.format(plugins="datastore, ksr", folder=tmp_path))
+    assert main(["ksr", "--config", str(path), "--check"]) == 0
+    path.write_text(CONFIG.format(plugins="datastore", folder=tmp_path))
+    assert main(["ksr", "--config", str(path), "--check"]) == 2
+    assert "must name ksr" in capsys.readouterr().err
+    path.write_text(CONFIG.format(plugins="ksr", folder=tmp_path).replace("datastore:", "#"))
+    assert main(["ksr", "--config", str(path)]) == 1
+    assert "no enabled plugin has a store" in capsys.readouterr().err
+
+
+def test_the_status_of_a_reflector_that_does_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ksr.yaml"
+    path.write_text(CONFIG.format(plugins="datastore, ksr", folder=tmp_path))
+    assert main(["ksr", "--config", str(path), "--status"]) == 1
+    assert "no contivpp ksr answers" in capsys.readouterr().err

@@ -6,7 +6,8 @@ etcd has cut into fragments is put together first. A batch's revision is that of
 of a response may be ahead of events that are still to come.
 
 A quiet watch learns how far it is from etcd's own notifications (`--experimental-watch-progress-notify-interval`, ten
-minutes by default). Asking for one is safe only since 3.4.25 and 3.5.8: before, the answer could overtake events.
+minutes by default). Asking for one is safe only since 3.4.25 and 3.5.8: before, the answer could overtake events
+(etcd's pull requests 15695 and 15697).
 """
 
 from __future__ import annotations

@@ -167,7 +167,8 @@ def vpp_lost(event: VppLost) -> Awaitable[None] | None:
 def node_joined(event: NodeJoined) -> Awaitable[None] | None:
     """A node became part of the cluster.
 
-    The plugin `datastore` tells it, also of every node that is there when the agent starts, this one too.
+    The plugin `datastore` tells it, or `ksr` where that is not enabled; also of every node that is there when the agent
+    starts, this one too.
     """
 
 
@@ -175,7 +176,7 @@ def node_joined(event: NodeJoined) -> Awaitable[None] | None:
 def node_changed(event: NodeChanged) -> Awaitable[None] | None:
     """A node's addresses, or its ID, changed.
 
-    The plugin `datastore` tells it.
+    The plugin `datastore` tells it, or `ksr` where that is not enabled.
     """
 
 
@@ -183,7 +184,7 @@ def node_changed(event: NodeChanged) -> Awaitable[None] | None:
 def node_left(event: NodeLeft) -> Awaitable[None] | None:
     """A node left the cluster for good.
 
-    The plugin `datastore` tells it.
+    The plugin `datastore` tells it, or `ksr` where that is not enabled.
     """
 
 

@@ -63,21 +63,21 @@ class Rounds:
     def __init__(self) -> None:
         self.wanted = ""
         self.seen: set[str] = set()
-        self.delays: list[float] = []
+        self.arrived: dict[str, float] = {}
 
     def note(self, key: str, labels: Any) -> None:
         if self.wanted and labels.get("round") == self.wanted:
             self.seen.add(key)
         if sent := labels.get("sent"):
-            self.delays.append(time.time() - int(sent) / 1e9)
+            self.arrived[sent] = time.time()
 
 
 async def rounds(meter: Meter, found: Rounds) -> None:
-    """Serve the lines of the input: a round's value and how many pods have it; or "delays"."""
+    """Serve the lines of the input: a round's value and how many pods have it; or "arrived"."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         value, _, number = line.strip().partition(" ")
-        if value == "delays":
-            meter.tell(delays=found.delays)
+        if value == "arrived":
+            meter.tell(arrived=found.arrived)
             continue
         found.seen.clear()
         found.wanted = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -28,12 +29,13 @@ from contivpp_core.testing.identity_contract import IdBookContract
 from contivpp_datastore.etcd.client import EtcdStore
 from contivpp_ksr.access import FileAccess, OfficialAccess
 from contivpp_ksr.claims import KubernetesIdBook
-from contivpp_ksr.client import ApiClient, ApiFailure
+from contivpp_ksr.client import ApiClient, ApiFailure, Unreachable
 from contivpp_ksr.config import KsrConfig
 from contivpp_ksr.plugin import KsrPlugin
 from contivpp_ksr.process import KsrProcess
 from contivpp_ksr.resources import RESOURCES
 from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
+from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
 
 pytestmark = NEEDS_APISERVER
@@ -477,6 +479,48 @@ async def test_a_token_that_is_replaced_is_used_at_once(api: ApiServer, admin: K
         await client.get("/api/v1/nodes")
     path.write_text(api.token_file("admin").read_text())
     assert await client.get("/api/v1/nodes")
+    await client.close()
+
+
+async def test_a_pod_s_configuration_is_read_by_the_official_package(
+    api: ApiServer, admin: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await token(admin, "contivpp-ksr", tmp_path)
+    incluster = importlib.import_module("kubernetes.config.incluster_config")
+    monkeypatch.setattr(incluster, "SERVICE_TOKEN_FILENAME", str(path))
+    monkeypatch.setattr(incluster, "SERVICE_CERT_FILENAME", str(api.ca))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.port))
+    found = OfficialAccess()
+    client = ApiClient(found)
+    assert b'"NodeList"' in await client.get("/api/v1/nodes")
+    good = path.read_text()
+    path.write_text("nonsense")
+    found.doubt()
+    with pytest.raises(ApiFailure, match="401"):
+        await client.get("/api/v1/nodes")
+    path.write_text(good)
+    assert b'"NodeList"' in await client.get("/api/v1/nodes")
+    await client.close()
+
+
+async def test_a_client_certificate_is_enough(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    pair = api.authority.issue("certified", addresses=())
+    binding = {
+        "metadata": {"name": "certified"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "contivpp-ksr"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "certified"}],
+    }
+    await admin.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority(tmp_path / "others").ca.read_bytes())
+    client = ApiClient(FileAccess(api.url, ca=ca, certificate=pair.certificate, key=pair.key))
+    with pytest.raises(Unreachable, match="certificate"):
+        await client.get("/api/v1/nodes")
+    ca.write_bytes(api.ca.read_bytes())  # the CA is replaced while this runs
+    assert b'"NodeList"' in await client.get("/api/v1/nodes")
+    with pytest.raises(ApiFailure, match="403"):
+        await client.get("/api/v1/secrets")
     await client.close()
 
 

@@ -33,6 +33,8 @@ __all__ = ["Annotator", "NodePublisher", "StoreClaims"]
 
 log = logging.getLogger(__name__)
 
+ECHO_SECONDS = 10.0
+"""So long the watch may take to tell an annotation that was written."""
 MERGE = "application/merge-patch+json"
 
 
@@ -73,6 +75,7 @@ class Annotator:
         self._nodes, self._claims, self._mine, self._allowed = nodes, claims, mine, allowed
         self._wake = asyncio.Event()
         self._backoff = Backoff("annotations")
+        self._sent: dict[str, tuple[int, float]] = {}  # what the watch has not told yet, and until when it may be late
 
     def touch(self) -> None:
         """Something may have changed."""
@@ -99,13 +102,21 @@ class Annotator:
         if not self._allowed():
             return
         claims = tuple(self._claims())
+        loop = asyncio.get_running_loop()
         for name in sorted(self._mine()):
             nodes = self._nodes()
             wanted = annotation_for(name, nodes, claims) if name in nodes else 0
-            if wanted and wanted != nodes[name]:
-                await annotate(self._client, name, {NODE_ID_ANNOTATION: str(wanted)})
-                self.written += 1
-                log.info("node annotated", extra={"node": name, "node_id": wanted})
+            if not wanted or wanted == nodes[name]:
+                self._sent.pop(name, None)
+                continue
+            sent, until = self._sent.get(name, (0, 0.0))
+            if sent == wanted and loop.time() < until:
+                continue
+            await annotate(self._client, name, {NODE_ID_ANNOTATION: str(wanted)})
+            self._sent[name] = (wanted, loop.time() + ECHO_SECONDS)
+            loop.call_later(ECHO_SECONDS, self.touch)
+            self.written += 1
+            log.info("node annotated", extra={"node": name, "node_id": wanted})
 
 
 class StoreClaims:

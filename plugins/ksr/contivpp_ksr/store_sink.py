@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 LOCK = "ksr"
 LEADER = "/contivpp/ksr/leader"
+LONGEST_PAUSE_SECONDS = 0.4
+"""There are few reflectors: after an outage the store is to be complete at once."""
 MOST_OPERATIONS = 100
 """Of one transaction; etcd takes 128."""
 MOST_BYTES = 512 << 10
@@ -76,7 +78,7 @@ class StoreSink:
         self._store = store
         self._name = name
         self._ttl = ttl
-        self._backoff = backoff or Backoff(name)
+        self._backoff = backoff or Backoff(name, longest=LONGEST_PAUSE_SECONDS)
         self._wanted: dict[str, dict[str, bytes]] = {kind: {} for kind in RESOURCES}
         self._kept: dict[str, set[str]] = defaultdict(set)
         self._listed: set[str] = set()
@@ -159,6 +161,8 @@ class StoreSink:
             except KVStoreError as error:
                 log.warning("the store is not written now", extra={"reason": str(error)})
                 self._stand(False, str(error))
+                if isinstance(error, LeaseLost):
+                    self._backoff.reset()  # the store answers
             except Exception as error:
                 log.exception("the store cannot be written")
                 self._stand(False, f"{type(error).__name__}: {error}")

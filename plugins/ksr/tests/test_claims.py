@@ -158,11 +158,13 @@ async def annotating(
         )
         claims.tell = annotator.touch
         tasks = [asyncio.create_task(work) for work in (claims.run(), annotator.run())]
-        yield annotator
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await client.close()
+        try:
+            yield annotator
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await client.close()
 
 
 async def test_claims_of_the_store_are_written_on_nodes_and_outlive_it() -> None:

@@ -124,9 +124,17 @@ class Etcd:
         self.start()
 
     def freeze(self) -> None:
-        """Stop the process where it stands."""
+        """Stop the process where it stands, with all its threads: a signal takes its time on a busy machine."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and not self._stopped(self._process.pid):
+            time.sleep(0.01)
+
+    @staticmethod
+    def _stopped(pid: int) -> bool:
+        states = [each.read_text().rpartition(")")[2].split()[0] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return {*states} == {"T"}
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -191,25 +191,29 @@ class Encoder(Source):
         element.wire(wire, each)
         element._flush()
         packed = " + ".join(element._parts)
-        if isinstance(wire, schema.Structure) and wire.is_leaf:
-            loop = self._remembered(each, element.lines, packed, parts)
-        else:
-            loop = [*element.lines, f"{parts}.append({packed})"]
         if value in self._sums:
             member, total = self._sums[value]
-            self.lines.append(f"{total} = 0")
-            loop.append(f"{total} += {each}.{member}")
-        filled = [f"{parts} = []", f"for {each} in {value}:", *indented(loop), f'{joined} = b"".join({parts})']
-        self.lines += [f'{joined} = b""', f"if {value}:", *indented(filled)]
+            self.lines.append(f"{total} = sum([{each}.{member} for {each} in {value}])")
+        if isinstance(wire, schema.Structure) and wire.is_leaf:
+            filled = self._remembered(value, each, [*element.lines], packed, parts)
+        else:
+            filled = _loop(value, each, [*element.lines, f"{parts}.append({packed})"], parts)
+        self.lines += [f'{joined} = b""', f"if {value}:", *indented([*filled, f'{joined} = b"".join({parts})'])]
         return joined
 
-
-    def _remembered(self, each: str, lines: list[str], packed: str, parts: str) -> list[str]:
+    def _remembered(self, value: str, each: str, lines: list[str], packed: str, parts: str) -> list[str]:
         """Small values come again and again (a pod is the backend of many services): they are packed once."""
-        known, bytes_ = self.constant({}), self.variable()
+        remembered: dict[Any, bytes] = {}
+        known, lookup, found = self.constant(remembered), self.constant(remembered.__getitem__), self.variable()
         forget = f"if len({known}) >= {_REMEMBERED}: {known}.clear()"
-        new = [*lines, forget, f"{bytes_} = {known}[{each}] = {packed}"]
-        return [f"{bytes_} = {known}.get({each})", f"if {bytes_} is None:", *indented(new), f"{parts}.append({bytes_})"]
+        new = [*lines, forget, f"{found} = {known}[{each}] = {packed}"]
+        one = [f"{found} = {known}.get({each})", f"if {found} is None:", *indented(new), f"{parts}.append({found})"]
+        all_known = f"{parts} = list(map({lookup}, {value}))"
+        return ["try:", f"    {all_known}", "except KeyError:", *indented(_loop(value, each, one, parts))]
+
+
+def _loop(value: str, each: str, lines: list[str], parts: str) -> list[str]:
+    return [f"{parts} = []", f"for {each} in {value}:", *indented(lines)]
 
 
 def _used_once(structure: schema.Structure) -> set[str]:

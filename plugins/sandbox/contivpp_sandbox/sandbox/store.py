@@ -136,7 +136,7 @@ class EmbeddedObjects:
     async def restart(self, what: str, *, kill: bool, wipe: bool = False) -> None:
         """Restart the store."""
         if what != "datastore" or wipe:
-            raise SandboxError(f"there is no {what} that can be {'wiped' if wipe else 'restarted'} with the embedded store")
+            raise SandboxError(f"no {what} can be {'wiped' if wipe else 'restarted'} with the embedded store")
         await self._keeper.end(PROCESS, kill=kill)
         await self.start()
 

@@ -134,10 +134,14 @@ class SandboxNode:
         if real:
             await publish(self.folder, MAIN_INTERFACE)
 
-    async def start_agent(self) -> None:
-        """Start the agent, and wait until it is ready."""
+    async def launch_agent(self) -> None:
+        """Start the agent, and wait for nothing."""
         config = str(self.folder.path / "agent.yaml")
         await self._start("agent", [sys.executable, "-m", "contivpp_core.cli", "agent", "--config", config])
+
+    async def start_agent(self) -> None:
+        """Start the agent, and wait until it is ready."""
+        await self.launch_agent()
         await self._until("agent", lambda: accepts(self.folder.agent_socket), AGENT_SECONDS)
         await self._until_ready()
 

@@ -82,7 +82,7 @@ class Servers:
     async def run(self, *names: str) -> None:
         """Start servers, all at once, and wait until each serves; what runs already is left alone."""
         for name in names:
-            await self._launch(name)
+            await self.launch(name)
         results = await asyncio.gather(*map(self._until_serves, names), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -120,7 +120,8 @@ class Servers:
 
     # --- one server
 
-    async def _launch(self, name: str) -> None:
+    async def launch(self, name: str) -> None:
+        """Start a server that does not run, and wait for nothing."""
         found = (await self._keeper.processes()).get(_process(name))
         if found is None or found["code"] is not None:
             if name in REFLECTORS:

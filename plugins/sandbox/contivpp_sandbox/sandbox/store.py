@@ -42,7 +42,7 @@ _SETTLE_POLL_SECONDS = 0.05
 
 @dataclass
 class Stored:
-    """What came of `put`: the UIDs that a server has given, and why it refused some objects."""
+    """What came of `put`: the UIDs that a server has given, and why it did not take some objects."""
 
     uids: Mapping[ObjectReference, str] = field(default_factory=dict)
     refused: Mapping[ObjectReference, str] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.store import Stored
 from contivpp_sandbox.servers.agreement import OWN_TABLES, Rows, disagreements, records_of, rows_of
-from contivpp_sandbox.servers.api import Api, ApiRefused, list_path, object_path
+from contivpp_sandbox.servers.api import Api, list_path, object_path
 from contivpp_sandbox.servers.completion import submitted
 from contivpp_sandbox.servers.endpoints import MANAGED_BY, slices_of
 from contivpp_sandbox.servers.layout import Places
@@ -128,7 +128,7 @@ class ServedObjects:
             async with slots:
                 try:
                     uids[reference] = await self._put(reference, found)
-                except ApiRefused as error:
+                except SandboxError as error:
                     refused[reference] = f"{reference}: {error}"
 
         for first in (True, False):  # what is in a namespace comes after it

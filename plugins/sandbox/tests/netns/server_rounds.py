@@ -24,6 +24,8 @@ from contivpp_sandbox.servers.state import ServedObjects
 
 NODES = ("node1", "node2", "node3")
 PINGS_A_SECOND = 5
+CHURN_SECONDS = 0.3
+DEAD_SECONDS = 2.0
 SETTLE_SECONDS = 90.0
 
 
@@ -70,11 +72,14 @@ class World:
         self.cluster = cluster
         self.datastore = datastore
         self.random = random.Random(seed)
+        self.churning = random.Random(seed)  # its own: how much of it there is depends on time
         assert isinstance(cluster.store, ServedObjects)
         self.store = cluster.store
         self.servers = cluster.store.servers
         self._ending: set[ObjectReference] = set()
         self._number = 0
+        self.refused: list[str] = []
+        """What could not be done in the last round."""
 
     # --- what dies, and comes back
 
@@ -106,11 +111,15 @@ class World:
 
     # --- what comes and goes
 
-    async def churn(self) -> None:
-        """Change a few things; what cannot be done now is left."""
-        for change in self.random.choices(self._changes(), k=3):
-            with contextlib.suppress(SandboxError):
-                await change()
+    async def churn(self, stop: asyncio.Event) -> None:
+        """Change one thing after the other; what cannot be done now is left. A request may wait for a dead etcd."""
+        while not stop.is_set():
+            try:
+                await self.churning.choice(self._changes())()
+            except SandboxError as error:
+                self.refused.append(str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self.churning.uniform(0, CHURN_SECONDS))
 
     def _changes(self) -> list[Callable[[], Awaitable[None]]]:
         return [self._new_pod, self._old_pod, self._far_pod, self._service, self._policy, self._label]
@@ -118,57 +127,60 @@ class World:
     async def _new_pod(self) -> None:
         if len(self.cluster.pods) < 10:
             self._number += 1
-            await self.cluster.apply([pod(f"r{self._number}", self.random.choice(NODES), **self._labels())])
+            await self.cluster.apply([pod(f"r{self._number}", self.churning.choice(NODES), **self._labels())])
 
     async def _old_pod(self) -> None:
         names = [each.name for each in self.cluster.pods.values() if each.name.startswith("r")]
         if names:
-            reference = ObjectReference("Pod", "x", self.random.choice(names))
+            reference = ObjectReference("Pod", "x", self.churning.choice(names))
             self._ending.add(reference)
             await self.cluster.delete([reference])
             self._ending.discard(reference)
 
     async def _far_pod(self) -> None:
         """A pod of a node that is not here: an object only."""
-        await self._put_or_delete(pod(f"far{self.random.randrange(5)}", "elsewhere", **self._labels()))
+        await self._put_or_delete(pod(f"far{self.churning.randrange(5)}", "elsewhere", **self._labels()))
 
     async def _service(self) -> None:
-        await self._put_or_delete(service(self.random.randrange(3), **self._labels()))
+        await self._put_or_delete(service(self.churning.randrange(3), **self._labels()))
 
     async def _policy(self) -> None:
-        await self._put_or_delete(policy(self.random.randrange(3), **self._labels()))
+        await self._put_or_delete(policy(self.churning.randrange(3), **self._labels()))
 
     async def _label(self) -> None:
-        labels = {f"l{self.random.randrange(3)}": self.random.choice(["a", "b", None])}
-        await self.store.api.merge(f"/api/v1/nodes/{self.random.choice(NODES)}", {"metadata": {"labels": labels}})
+        labels = {f"l{self.churning.randrange(3)}": self.churning.choice(["a", "b", None])}
+        await self.store.api.merge(f"/api/v1/nodes/{self.churning.choice(NODES)}", {"metadata": {"labels": labels}})
 
     async def _put_or_delete(self, found: dict[str, Any]) -> None:
         reference = ObjectReference(found["kind"], "x", found["metadata"]["name"])
-        if self.random.random() < 0.3:
+        if self.churning.random() < 0.3:
             await self.store.delete([reference])
         else:
             await self.store.delete([reference] if found["kind"] == "Pod" else [])  # pods' labels alone may change
             await self.store.put({reference: found})
 
     def _labels(self) -> dict[str, str]:
-        return {"app": self.random.choice("abc")}
+        return {"app": self.churning.choice("abc")}
 
     # --- rounds
 
     async def round(self) -> list[str]:
         """Let something happen; return what happened."""
         chosen = self.random.sample(self.victims(), k=self.random.randint(1, 3))
-        events = [f"end {victim}" for victim in chosen]
-        for victim in chosen:
-            await self.end(victim)
-            await self.churn()
-        self.random.shuffle(chosen)
-        events += [f"begin {victim}" for victim in chosen]
-        for victim in chosen:
-            await self.begin(victim)
-            await self.churn()
-        await self.serving(chosen)
-        return events
+        self.refused.clear()
+        again = self.random.sample(chosen, k=len(chosen))
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.churn(stop))
+            for victim in chosen:
+                await self.end(victim)
+                await asyncio.sleep(self.random.uniform(0, DEAD_SECONDS))
+            for victim in again:
+                await self.begin(victim)
+                await asyncio.sleep(self.random.uniform(0, DEAD_SECONDS))
+            await self.serving(chosen)
+            stop.set()
+        return [*(f"end {victim}" for victim in chosen), *(f"begin {victim}" for victim in again)]
 
     async def finish(self) -> None:
         """Do what could not be done; then everything must be as it should be."""
@@ -178,9 +190,12 @@ class World:
         self._ending.clear()
         await self.cluster.kubelet.retry()
         done, lines = await self.cluster.settled(SETTLE_SECONDS)
-        assert done, "\n".join(lines)
-        assert lines == []
-        assert [each.failure for each in self.cluster.pods.values() if each.failure] == []
+        failures = [f"{each.key}: {each.failure}" for each in self.cluster.pods.values() if each.failure]
+        told = "\n".join((*lines, *failures))
+        if told:
+            told += "\nwhat could not be done before:\n" + "\n".join(self.refused)
+        assert done, told
+        assert not told, told
 
     async def _until_agents_answer(self) -> None:
         async with asyncio.timeout(SETTLE_SECONDS):

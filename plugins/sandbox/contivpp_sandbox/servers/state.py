@@ -31,6 +31,7 @@ __all__ = ["ServedObjects"]
 _AT_ONCE = 8
 _POLL_SECONDS = 0.1
 _WITH_ENDPOINTS = {"Pod", "Service", "EndpointSlice"}
+_FOLLOWING = ObjectReference("EndpointSlice", "", "of services")
 _MANAGED = f"labelSelector=endpointslice.kubernetes.io/managed-by={MANAGED_BY}"
 
 
@@ -134,7 +135,10 @@ class ServedObjects:
         for first in (True, False):  # what is in a namespace comes after it
             some = [each for each in objects.items() if (each[0].kind == "Namespace") is first]
             await asyncio.gather(*(one(*each) for each in some))
-        await self._follow({reference.kind for reference in objects})
+        try:
+            await self._follow({reference.kind for reference in uids})
+        except SandboxError as error:  # what is stored, is
+            refused[_FOLLOWING] = f"{_FOLLOWING}: {error}"
         return Stored(uids, refused)
 
     async def _put(self, reference: ObjectReference, found: KubernetesObject) -> str:

@@ -31,8 +31,12 @@ class Forwarder:
         """Serve for ever."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        os.umask(0o177)
-        async with await asyncio.start_unix_server(self._one, path) as server:
+        before = os.umask(0o177)
+        try:
+            server = await asyncio.start_unix_server(self._one, path)
+        finally:
+            os.umask(before)
+        async with server:
             await server.serve_forever()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -188,6 +188,7 @@ class World:
         if ending := [each for each in self._ending if f"x/{each.name}" in self.cluster.pods]:
             await self.cluster.delete(ending)
         self._ending.clear()
+        await self.cluster.settled(SETTLE_SECONDS)  # agents know the pods now
         await self.cluster.kubelet.retry()
         done, lines = await self.cluster.settled(SETTLE_SECONDS)
         failures = [f"{each.key}: {each.failure}" for each in self.cluster.pods.values() if each.failure]

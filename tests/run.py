@@ -4,6 +4,9 @@
 Root runs them as they are. For an ordinary user, those that need network namespaces run in a user namespace, in which
 the user is root. Only the sandbox, which makes its user namespaces itself, is tested from outside. Where user
 namespaces are off, everything runs as it is, and what cannot be tested is skipped with the reason.
+
+All tests, as opposed to those of a path that is named, run in several processes, file by file: most of their time they
+wait for processes of their own.
 """
 
 from __future__ import annotations
@@ -16,13 +19,19 @@ from contivpp_sandbox.sandbox.errors import NamespacesRefused
 from contivpp_sandbox.sandbox.namespaces import make_node_namespaces, mount_tmpfs
 
 OUTSIDE = ["plugins/sandbox", "tests/test_scenarios.py"]
+MOST_WORKERS = 4
 NO_TESTS = 5  # pytest's exit code when nothing was selected
 
 
 def main() -> int:
     """Run pytest, once or twice; return its exit code."""
     arguments = sys.argv[1:]
-    if os.geteuid() == 0 or any(not argument.startswith("-") for argument in arguments):
+    if any(not argument.startswith("-") for argument in arguments):
+        return _pytest(arguments)
+    if not any(argument.startswith("-n") for argument in arguments):
+        workers = str(min(MOST_WORKERS, len(os.sched_getaffinity(0))))
+        arguments = [*arguments, f"-n{workers}", "--dist=loadfile", "--no-loadscope-reorder"]
+    if os.geteuid() == 0:
         return _pytest(arguments)
     outside = _pytest([*arguments, *OUTSIDE])
     try:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import add, crossing, existing, ksr, messages, scale, store
+from tests.bench import add, crossing, existing, ksr, messages, outage, scale, store
 from tests.bench.machine import machine
 from tests.bench.result import Broken, Measured, Run, Skipped
 
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[int], list[Measured]]] = {
     "messages": messages.messages,
     "store": store.store,
     "ksr": ksr.ksr,
+    "outage": outage.outage,
 }
 EXAMPLES = """examples:
   python -m tests.bench

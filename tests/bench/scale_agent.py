@@ -24,13 +24,23 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import msgspec
-
 from contivpp_core import collector
 from contivpp_core.agent import Agent
 from contivpp_core.clock import gently
 from contivpp_core.items import AnyDescriptor, Descriptor, Found, Item, Known
-from contivpp_core.kubernetes import ENDPOINT_SLICE, NODE, POD, SERVICE, EndpointSlice, Node, Pod, Service, decode
+from contivpp_core.kubernetes import (
+    ENDPOINT_SLICE,
+    NETWORK_POLICY,
+    NODE,
+    POD,
+    SERVICE,
+    EndpointSlice,
+    NetworkPolicy,
+    Node,
+    Pod,
+    Service,
+    decode,
+)
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import AnyTable, Record, Table
 from contivpp_core.renderers import View
@@ -45,22 +55,14 @@ PODS, NODES, POLICIES = 5000, 500, 1000
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-class NetworkPolicy(Record, frozen=True, kw_only=True):
-    """Ballast: a table that nothing here reads."""
-
-    name: str
-    spec: msgspec.Raw
-
-
 class NatSwitch(Record, frozen=True, kw_only=True):
     """NAT44 is to be on."""
 
     name: str
 
 
-POLICY: Table[NetworkPolicy] = Table("NetworkPolicy", NetworkPolicy, lambda policy: policy.name)
 SWITCH: Table[NatSwitch] = Table("NatSwitch", NatSwitch, lambda switch: switch.name)
-TABLES: tuple[AnyTable, ...] = (POLICY, SWITCH)
+TABLES: tuple[AnyTable, ...] = (SWITCH,)
 
 
 class SwitchRenderer:
@@ -219,16 +221,12 @@ def resident_mb() -> float:
 
 async def ballast(bench: Bench) -> None:
     """Fill the tables that are there besides."""
-    policies = (msgspec.json.decode(objects.network_policy(number)) for number in range(POLICIES))
     await bench.write(
         Put(SWITCH.name, NatSwitch(name="on")),
         *(Put(POD.name, decode(Pod, objects.pod(number))) for number in range(PODS)),
         *(Put(NODE.name, decode(Node, objects.node(number))) for number in range(NODES)),
-        *(
-            Put(POLICY.name, NetworkPolicy(name=each["metadata"]["name"], spec=msgspec.Raw(str(each["spec"]).encode())))
-            for each in policies
-        ),
-        *(Ready(name) for name in (SWITCH.name, POD.name, NODE.name, POLICY.name)),
+        *(Put(NETWORK_POLICY.name, decode(NetworkPolicy, objects.network_policy(n))) for n in range(POLICIES)),
+        *(Ready(name) for name in (SWITCH.name, POD.name, NODE.name, NETWORK_POLICY.name)),
     )
 
 

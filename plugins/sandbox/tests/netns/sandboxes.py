@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,10 @@ class Sandboxes:
     def start(self, action: str, *arguments: str, name: str = "t", **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(action, *arguments, name=name), env=self.environment, cwd=self.base, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # Who runs the tests in the background of a script ignores it, and so would the command.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (one thread)
+            **options,
         )  # fmt: skip
 
     def run(self, action: str, *arguments: str, name: str = "t", code: int = 0, stdin: str = "") -> tuple[str, str]:

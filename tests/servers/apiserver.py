@@ -7,13 +7,11 @@
         api.kill(); api.start(); api.freeze(); api.thaw()
 
 The executable is built from `tests/apiserver` by `python -m tests.servers.apiserver` (Go is needed; some minutes, once)
-and kept in `~/.cache/contivpp-tests/apiserver`; or CONTIVPP_APISERVER names one.
+and kept in `~/.cache/contivpp-tests/apiserver`; or CONTIVPP_KUBE_APISERVER names one, or the PATH has one.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import shutil
 import signal
@@ -34,26 +32,21 @@ import aiohttp
 import pytest
 import yaml
 
-from .certificates import Authority
-from .etcd import MISSING as NO_ETCD
-from .etcd import executable as etcd_executable
+from contivpp_sandbox.servers.api import Api as Kubectl
+from contivpp_sandbox.servers.certificates import Authority
+from contivpp_sandbox.servers.programs import APISERVER_CACHE as CACHE
+from contivpp_sandbox.servers.programs import APISERVER_VERSION as VERSION
+from contivpp_sandbox.servers.programs import NO_APISERVER as MISSING
+from contivpp_sandbox.servers.programs import NO_ETCD, apiserver_command, etcd_executable
+from contivpp_sandbox.servers.programs import apiserver_executable as executable
 
 __all__ = ["MISSING", "NEEDS_APISERVER", "ApiServer", "Kubectl", "build", "executable"]
 
-VERSION = "v1.34.4"
 SOURCE = Path(__file__).parents[1] / "apiserver"
-CACHE = Path.home() / ".cache/contivpp-tests/apiserver" / f"kube-apiserver-{VERSION}"
 BUILDING = CACHE.with_name("building")
 BUILD_SECONDS = 1200.0
-MISSING = "kube-apiserver is not built (python -m tests.servers.apiserver, with Go; or name one by CONTIVPP_APISERVER)"
 DEADLINE = 90.0
 ADMIN = "admin-of-the-test"
-
-
-def executable() -> str:
-    """Return the executable's path, or ""."""
-    found = os.environ.get("CONTIVPP_APISERVER") or str(CACHE)
-    return found if os.access(found, os.X_OK) else ""
 
 
 def _missing() -> str:
@@ -216,28 +209,16 @@ class ApiServer:
         if not (pki / "server.pem").exists():
             self.authority.issue(server)
             self.authority.issue(accounts)
-        settings = {
-            "etcd-servers": self._etcd,
-            "etcd-prefix": "/registry",
-            "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
-            "secure-port": self.port,
-            "tls-cert-file": pki / "server.pem",
-            "tls-private-key-file": pki / "server.key",
-            "client-ca-file": self.ca,
-            "token-auth-file": self.folder / "tokens.csv",
-            "authorization-mode": "RBAC",
-            "service-account-issuer": "https://kubernetes.default.svc",
-            "service-account-key-file": pki / "accounts.pem",
-            "service-account-signing-key-file": pki / "accounts.key",
-            "service-cluster-ip-range": "10.96.0.0/12",
-            "endpoint-reconciler-type": "none",
-            # No controllers run here: no namespace would get the account that pods are given.
-            "disable-admission-plugins": "ServiceAccount",
-            "cert-dir": self.folder,
-            "v": 1,
-        }
-        return [executable(), *(f"--{name}={value}" for name, value in settings.items()), *self._arguments]
+        command = apiserver_command(
+            self.folder,
+            address="127.0.0.1",
+            port=self.port,
+            ca=self.ca,
+            server=self.authority.pair(server),
+            accounts=self.authority.pair(accounts),
+            settings={"etcd-servers": self._etcd, "token-auth-file": self.folder / "tokens.csv"},
+        )
+        return [*command, *self._arguments]
 
     def _ready(self) -> bool:
         request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {ADMIN}"})
@@ -247,75 +228,6 @@ class ApiServer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False
-
-
-class Kubectl:
-    """Plain HTTP to an API server. `path` is that of a list, an object's is one word longer."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
-
-    async def call(
-        self, method: str, path: str, found: Any = None, *, kind: str = "application/json"
-    ) -> tuple[int, Any]:
-        """Send a request; return the status and the answer."""
-        data = None if found is None else json.dumps(found)
-        async with self._session.request(method, path, data=data, headers={"Content-Type": kind}) as answer:
-            body = await answer.read()
-            try:
-                return answer.status, json.loads(body or b"null")
-            except json.JSONDecodeError:
-                return answer.status, body.decode(errors="replace")
-
-    async def create(self, path: str, found: Any) -> Any:
-        """Create an object; one that is there is replaced."""
-        status, answer = await self.call("POST", path, found)
-        if status == 409:
-            return await self.merge(f"{path}/{found['metadata']['name']}", found)
-        return _good(status, answer)
-
-    async def get(self, path: str) -> Any:
-        """Return an object, or a list."""
-        return _good(*await self.call("GET", path))
-
-    async def merge(self, path: str, found: Any) -> Any:
-        """Change an object by a merge patch."""
-        return _good(*await self.call("PATCH", path, found, kind="application/merge-patch+json"))
-
-    async def delete(self, path: str) -> None:
-        """Delete an object; none is no error."""
-        status, answer = await self.call("DELETE", path, {"gracePeriodSeconds": 0})
-        if status != 404:
-            _good(status, answer)
-
-    async def apply(self, text: str) -> None:
-        """Create all objects of a YAML text."""
-        for found in yaml.safe_load_all(text):
-            if found:
-                await self.create(_path(found), found)
-
-    async def all(self, path: str, objects: list[Any], *, at_once: int = 20) -> None:
-        """Create many objects."""
-        gate = asyncio.Semaphore(at_once)
-
-        async def one(found: Any) -> None:
-            async with gate:
-                await self.create(path.format(namespace=found["metadata"].get("namespace")), found)
-
-        await asyncio.gather(*(one(found) for found in objects))
-
-
-def _good(status: int, answer: Any) -> Any:
-    assert status < 300, f"{status}: {answer}"
-    return answer
-
-
-def _path(found: Any) -> str:
-    version, kind = found["apiVersion"], found["kind"].lower()
-    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
-    base = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    namespace = found["metadata"].get("namespace")
-    return f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Users are made by `contivpp_datastore.etcd.access`. The executable is `etcd` on 
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -23,17 +22,14 @@ from typing import Any
 import pytest
 
 from contivpp_datastore.etcd.options import EtcdOptions
-from tests.servers.certificates import Authority
+from contivpp_sandbox.servers.certificates import Authority
+from contivpp_sandbox.servers.programs import NO_ETCD as MISSING
+from contivpp_sandbox.servers.programs import etcd_command
+from contivpp_sandbox.servers.programs import etcd_executable as executable
 
 __all__ = ["MISSING", "NEEDS_ETCD", "Etcd", "executable"]
 
-MISSING = "etcd is not installed (Debian: apt install etcd-server; or name an executable by CONTIVPP_ETCD)"
 DEADLINE = 30.0
-
-
-def executable() -> str:
-    """Return etcd's path, or ""."""
-    return shutil.which(os.environ.get("CONTIVPP_ETCD") or "etcd") or ""
 
 
 NEEDS_ETCD = pytest.mark.skipif(not executable(), reason=MISSING)
@@ -81,16 +77,9 @@ class Etcd:
         """Start it, and wait until it serves."""
         assert self._process is None
         peer = f"http://127.0.0.1:{self._peer}"
-        command = [
-            *(executable(), "--name", "m0", "--data-dir", str(self.folder / "data"), "--logger", "zap"),
-            *("--listen-client-urls", self.endpoint, "--advertise-client-urls", self.endpoint),
-            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"m0={peer}"),
-            *("--unsafe-no-fsync",) * self._can("--unsafe-no-fsync"),
-            *self._arguments,
-        ]
-        if self.tls:
-            command += ["--client-cert-auth", "--trusted-ca-file", str(self.ca)]
-            command += ["--cert-file", str(self.server.certificate), "--key-file", str(self.server.key)]
+        ca, pair = (self.ca, self.server) if self.tls else (None, None)
+        command = etcd_command(self.folder / "data", client=self.endpoint, peer=peer, ca=ca, pair=pair)
+        command += self._arguments
         with self.log.open("ab") as log:
             before = log.tell()
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -140,9 +129,6 @@ class Etcd:
         """Let it go on."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
-
-    def _can(self, flag: str) -> bool:
-        return flag.encode() in subprocess.run([executable(), "--help"], capture_output=True, check=False).stdout
 
     def _wait(self, before: int) -> None:
         assert self._process is not None

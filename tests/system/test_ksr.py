@@ -34,8 +34,8 @@ from contivpp_ksr.config import KsrConfig
 from contivpp_ksr.plugin import KsrPlugin
 from contivpp_ksr.process import KsrProcess
 from contivpp_ksr.resources import RESOURCES
+from contivpp_sandbox.servers.certificates import Authority
 from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
-from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
 
 pytestmark = NEEDS_APISERVER

@@ -16,7 +16,8 @@ knows stands until somebody who knows has written again:
   one. Those of the agent's own node go at once, so that it writes them again.
 - A kind that comes to be vouched for is listed anew, and the difference is written.
 
-Without a reflector (`reflected` false: rigs, and a store that is filled by hand) every list is the truth.
+Without a reflector (`reflected` false: rigs, and a store that is filled by hand) every list is the truth; so it is for
+kinds that are not reflected.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import msgspec
 from contivpp_core.cluster import MalformedValue
 from contivpp_core.kubernetes import KINDS
 from contivpp_core.kvstore import WatchEvent
-from contivpp_core.markers import marked_kind, sweep_of
+from contivpp_core.markers import REFLECTED, marked_kind, sweep_of
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM
 
 __all__ = ["NODE_KIND", "Trust", "kind_of"]
@@ -59,7 +60,7 @@ class Trust:
 
     def vouched(self, kind: str) -> bool:
         """Tell whether a kind's missing keys are objects that do not exist."""
-        if not self.reflected:
+        if not self.reflected or kind not in REFLECTED:
             return True
         sweep = self._sweeps.get(kind)
         return sweep is not None and sweep not in self._spent

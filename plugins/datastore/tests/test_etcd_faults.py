@@ -26,7 +26,7 @@ from contivpp_core.kvstore import (
 from contivpp_datastore.etcd import access, rpc
 from contivpp_datastore.etcd.client import MOST_OPERATIONS, EtcdStore
 from contivpp_datastore.etcd.watch import Watch, asks_for_progress
-from tests.servers.certificates import Authority
+from contivpp_sandbox.servers.certificates import Authority
 from tests.servers.etcd import NEEDS_ETCD, Etcd
 from tests.servers.proxy import Proxy
 

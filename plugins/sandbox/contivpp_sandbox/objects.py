@@ -12,14 +12,14 @@ from typing import Any
 
 from contivpp_core.errors import ContivError
 from contivpp_core.kubernetes import KINDS, decode
-from contivpp_core.records import Record
+from contivpp_core.records import AnyTable, Record
 
-__all__ = ["NAMESPACED", "ObjectError", "kind_of", "record_of"]
+__all__ = ["NAMESPACED", "SERVED", "ObjectError", "kind_of", "record_of"]
 
-SERVED = {name: table for name, table in KINDS.items() if name not in ("Service", "EndpointSlice")}
+SERVED = {name: KINDS[name] for name in ("Pod", "Namespace", "Node", "NodeConfig")}
 """The kinds that something here makes use of."""
 
-NAMESPACED = ("Pod",)
+NAMESPACED = ("Pod", "Service", "EndpointSlice", "NetworkPolicy")
 """The kinds whose objects are in namespaces."""
 
 
@@ -27,15 +27,15 @@ class ObjectError(ContivError):
     """An object cannot be taken; the message says which, and why."""
 
 
-def kind_of(name: object) -> str:
+def kind_of(name: object, kinds: Mapping[str, AnyTable] = SERVED) -> str:
     """Return the name of a kind that is served, or raise ObjectError."""
     if not isinstance(name, str) or not name:
         raise ObjectError("an object must say its kind")
-    if name not in SERVED:
-        raise ObjectError(f"objects of kind {name} are not served yet: known are {', '.join(SERVED)}")
+    if name not in kinds:
+        raise ObjectError(f"objects of kind {name} are not served yet: known are {', '.join(kinds)}")
     return name
 
 
-def record_of(found: Mapping[str, Any]) -> Record:
-    """Return the record for an object; raise ObjectError or MalformedObject."""
-    return decode(SERVED[kind_of(found.get("kind"))].record, found)  # type: ignore[no-any-return]
+def record_of(found: Mapping[str, Any], kinds: Mapping[str, AnyTable] = SERVED) -> Record:
+    """Return the record for an object of one of these kinds; raise ObjectError or MalformedObject."""
+    return decode(kinds[kind_of(found.get("kind"), kinds)].record, found)  # type: ignore[no-any-return]

@@ -30,6 +30,7 @@ def _up(arguments: argparse.Namespace) -> int:
         dataplane=_dataplane(arguments),
         config=arguments.config,
         mtu=arguments.mtu,
+        datastore=arguments.datastore,
     )
     return run_until_done(work)
 
@@ -78,7 +79,9 @@ def _matrix(arguments: argparse.Namespace) -> int:
 def _restart(arguments: argparse.Namespace) -> int:
     from contivpp_sandbox.sandbox.actions import restart, run_until_done  # noqa: PLC0415
 
-    work = restart(_directory(arguments), what=arguments.what, node=arguments.node, kill=arguments.kill)
+    work = restart(
+        _directory(arguments), what=arguments.what, node=arguments.node, kill=arguments.kill, wipe=arguments.wipe
+    )
     return run_until_done(work)
 
 
@@ -114,6 +117,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         pods=arguments.pods,
         dataplane=_dataplane(arguments),
         mtu=arguments.mtu,
+        datastore=arguments.datastore,
     )
     return run_until_done(work)
 
@@ -151,6 +155,18 @@ def _cluster_arguments(parser: argparse.ArgumentParser, *, nodes: int) -> None:
         metavar="BYTES",
         help="the largest IP packet of the network between them (%(default)s)",
     )
+    datastore_argument(parser)
+
+
+def datastore_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of what the cluster's state is kept in."""
+    parser.add_argument(
+        "--datastore",
+        choices=("embedded", "etcd", "kubernetes"),
+        default="embedded",
+        help="embedded: a store of our own (the default); etcd: kube-apiserver, contivpp ksr and etcd; kubernetes: "
+        "agents watch kube-apiserver themselves",
+    )
 
 
 def _dataplane_argument(parser: argparse.ArgumentParser) -> None:
@@ -176,9 +192,13 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _restart_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("agent", "vpp"), help="which process")
+    servers = ("datastore", "etcd", "apiserver", "apiserver-etcd", "ksr")
+    parser.add_argument(
+        "what", choices=("agent", "vpp", *servers), help="which process; datastore: what agents get their state from"
+    )
     parser.add_argument("--node", metavar="NODE", help="on this node (default: on all, one after the other)")
     parser.add_argument("--kill", action="store_true", help="kill -9, instead of asking it to end")
+    parser.add_argument("--wipe", action="store_true", help="an etcd is killed, and starts without all that it had")
 
 
 def _output_argument(parser: argparse.ArgumentParser) -> None:
@@ -235,6 +255,7 @@ COMMANDS = (
             ("contivpp sandbox up", "as root, or as an ordinary user (by user namespaces)"),
             ("contivpp sandbox up --nodes 3 --mtu 1600", "three nodes, and how large packets between them may be"),
             ("contivpp sandbox up --name two", "a second sandbox beside it"),
+            ("contivpp sandbox up --nodes 3 --datastore etcd", "with real servers: kube-apiserver, ksr, etcd"),
             ("CONTIVPP_VPP=/usr/bin/vpp contivpp sandbox up", "with a real VPP"),
         ),
     ),
@@ -267,6 +288,7 @@ COMMANDS = (
             ("contivpp sandbox exec a -- ip address", "in the pod default/a"),
             ("contivpp sandbox exec x/b -- ping 10.1.1.2", "in the pod b of the namespace x"),
             ("contivpp sandbox exec --node node2 -- ip route", "in a node's namespaces"),
+            ("contivpp sandbox exec --node node1 -- kubectl get pods -A", "with a real API server"),
         ),
     ),
     Command(
@@ -281,12 +303,13 @@ COMMANDS = (
     ),
     Command(
         "restart",
-        "restart the agent or VPP, also one that has died; pods stay connected",
+        "restart the agent, VPP or a server, also one that has died; pods stay connected",
         _restart,
         _restart_arguments,
         (
             ("contivpp sandbox restart agent", "packets go on meanwhile"),
             ("contivpp sandbox restart vpp --node node2 --kill", "the agent fills the new one"),
+            ("contivpp sandbox restart etcd --wipe", "with --datastore etcd: nodes keep their IDs"),
         ),
     ),
     Command(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from contivpp_core.cli.command import Command
+from contivpp_sandbox.commands.sandbox import datastore_argument
 
 __all__ = ["SCENARIO"]
 
@@ -21,14 +22,24 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="memory: everything in this process, in simulated time (the default); sandbox: embedded VPP in network "
         "namespaces; vpp: a real VPP in network namespaces",
     )
+    datastore_argument(parser)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the form of the records")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from contivpp_core.errors import ConfigError  # noqa: PLC0415
     from contivpp_sandbox.scenario.command import run  # noqa: PLC0415 (much that other commands do not need)
 
-    return run(arguments.files, rig=arguments.on, output=arguments.output, quiet=arguments.quiet)
+    if arguments.on == "memory" and arguments.datastore != "embedded":
+        raise ConfigError([f"--datastore {arguments.datastore}: real servers need --on sandbox, or --on vpp"])
+    return run(
+        arguments.files,
+        rig=arguments.on,
+        output=arguments.output,
+        quiet=arguments.quiet,
+        datastore=arguments.datastore,
+    )
 
 
 SCENARIO = Command(
@@ -40,5 +51,6 @@ SCENARIO = Command(
         ("contivpp scenario pods.yaml", "run in memory; exit code 0 if every probe found what was expected, else 1"),
         ("contivpp scenario *.yaml -o json", "one JSON object a line for each probe, then the summary"),
         ("contivpp scenario pods.yaml --on vpp", "the same on a real VPP (needs privileges)"),
+        ("contivpp scenario pods.yaml --on sandbox --datastore etcd", "with kube-apiserver, ksr and etcd"),
     ),
 )

@@ -21,6 +21,7 @@ __all__ = [
     "MANAGEMENT_NETWORK",
     "MANAGEMENT_PREFIX",
     "MOST_NODES",
+    "SERVERS_ADDRESS",
     "UPLINK",
     "free_id",
     "management_address",
@@ -33,6 +34,8 @@ MANAGEMENT_LINK = "mgmt0"
 MANAGEMENT_NETWORK = "10.200.0.0/24"
 MANAGEMENT_PREFIX = 24
 MOST_NODES = 250
+SERVERS_ADDRESS = "10.200.0.254"
+"""Where real servers are, on the far end of every node's management link."""
 
 
 def management_address(position: int) -> str:

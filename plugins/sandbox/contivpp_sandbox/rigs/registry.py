@@ -29,8 +29,11 @@ RIGS = {
 }
 
 
-def make_rig(name: str) -> Rig:
-    """Return a new rig; nothing runs yet. Raises RigUnavailable where it is not installed."""
+def make_rig(name: str, datastore: str = "embedded") -> Rig:
+    """Return a new rig; nothing runs yet. Raises RigUnavailable where it is not installed.
+
+    `datastore` is what the cluster's state is kept in; the rig in memory has a store of its own.
+    """
     entry = RIGS[name]
     try:
         module = importlib.import_module(entry.module)
@@ -38,10 +41,10 @@ def make_rig(name: str) -> Rig:
         if error.name != entry.module:
             raise  # the rig is there, but something that it needs is not
         module = None
-    factory: Callable[[], Rig] | None = getattr(module, entry.factory, None)
+    factory: Callable[..., Rig] | None = getattr(module, entry.factory, None)
     if factory is None:
         raise RigUnavailable(f"the rig {name} is not in this installation: {entry.module} has no {entry.factory}")
-    return factory()
+    return factory() if entry.simulated else factory(datastore)
 
 
 def run_for(name: str, main: Coroutine[Any, Any, T]) -> T:

@@ -23,11 +23,13 @@ from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.inventory import Inventory
 from contivpp_sandbox.sandbox.manifests import Scheduler, read_manifests
 from contivpp_sandbox.sandbox.matrix import matrix_table, probe_matrix
+from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.pod import SandboxPod
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.report import report, report_text
 from contivpp_sandbox.sandbox.teardown import remains, take_down
 from contivpp_sandbox.sandbox.vpp import Dataplane
+from contivpp_sandbox.servers.layout import Datastore
 
 __all__ = [
     "apply",
@@ -108,10 +110,18 @@ def node_names(number: int) -> list[str]:
     return [f"node{position}" for position in range(1, number + 1)]
 
 
-async def up(directory: Directory, *, nodes: int, dataplane: Dataplane, config: str | None, mtu: int) -> int:
+async def up(
+    directory: Directory,
+    *,
+    nodes: int,
+    dataplane: Dataplane,
+    config: str | None,
+    mtu: int,
+    datastore: Datastore = "embedded",
+) -> int:
     """Bring a sandbox up."""
-    settings = _settings(config) if config else {}
-    async with fresh(directory, Inventory(dataplane, mtu, settings), progress=Progress(say)) as cluster:
+    inventory = Inventory(dataplane, mtu, _settings(config) if config else {}, datastore=datastore)
+    async with fresh(directory, inventory, progress=Progress(say)) as cluster:
         await cluster.up(node_names(nodes))
         first = next(iter(cluster.nodes.values()))
     where = "" if directory.name == "default" else f" --name {directory.name}"
@@ -156,14 +166,15 @@ def _scheduler(cluster: Cluster, leaving: Collection[str]) -> Scheduler:
 async def apply(directory: Directory, *, file: str) -> int:
     """Create or change the objects of a file; what an earlier version of the same file had, and this has not, goes."""
     async with opened(directory, progress=Progress(say)) as cluster:
+        kinds = cluster.store.kinds
         if file == "-":
-            objects = read_manifests(file, _scheduler(cluster, ()))
+            objects = read_manifests(file, _scheduler(cluster, ()), kinds)
         else:
             source = os.path.realpath(file)  # noqa: ASYNC240
-            kept = [reference_of(each) for each in read_manifests(file, None)]
+            kept = [reference_of(each) for each in read_manifests(file, None, kinds)]
             gone = [each for each in cluster.sources.get(source, ()) if each not in kept and _exists(cluster, each)]
             leaving = {each.name for each in gone if each.kind == "Node"}
-            objects = read_manifests(file, _scheduler(cluster, leaving))
+            objects = read_manifests(file, _scheduler(cluster, leaving), kinds)
             await _delete(cluster, gone)
             cluster.sources[source] = kept
         references = [reference_of(each) for each in objects]
@@ -171,7 +182,7 @@ async def apply(directory: Directory, *, file: str) -> int:
         await cluster.kubelet.retry()
         others = len(objects) - sum(each.kind == "Pod" for each in references)
         if others:
-            say(f"{others} other {'object is' if others == 1 else 'objects are'} in the cluster's store")
+            say(f"{others} other {'object is' if others == 1 else 'objects are'} in the cluster")
         failures = [f"{pod.key}: {pod.failure}" for pod in cluster.pods.values() if pod.failure]
     if failures:
         raise SandboxError("\n".join(("pods that are not connected:", *failures)))
@@ -183,7 +194,7 @@ async def delete(directory: Directory, *, file: str | None, pods: Sequence[str])
     async with opened(directory) as cluster:
         wanted = [ObjectReference("Pod", *_split(name)) for name in pods]
         if file is not None:
-            wanted += [reference_of(each) for each in read_manifests(file, None)]
+            wanted += [reference_of(each) for each in read_manifests(file, None, cluster.store.kinds)]
         there = [each for each in wanted if _exists(cluster, each)]
         for each in wanted:
             if each not in there:
@@ -219,13 +230,22 @@ def pod_named(pods: Mapping[str, SandboxPod], name: str) -> SandboxPod:
     return pod
 
 
-async def restart(directory: Directory, *, what: str, node: str | None, kill: bool) -> int:
-    """Restart the agent or VPP, also one that has died, on one node or on all."""
+async def restart(
+    directory: Directory, *, what: str, node: str | None, kill: bool, wipe: bool = False
+) -> int:
+    """Restart the agent or VPP, on one node or on all, or a server of the cluster; also one that has died."""
     progress = Progress(say)
     async with opened(directory, progress=progress) as cluster:
         if node is not None:
             cluster.inventory.member(node)
-        for each in [cluster.nodes[node]] if node is not None else cluster.nodes.values():
+        if what not in ("agent", "vpp"):
+            if node is not None:
+                raise SandboxError(f"--node {node}: there is one {what} for all nodes: leave it out")
+            with progress.step(f"{what} is {'wiped' if wipe else 'killed' if kill else 'ended'}, and started"):
+                await cluster.store.restart(what, kill=kill, wipe=wipe)
+        elif wipe:
+            raise SandboxError("--wipe is for datastore and etcd")
+        for each in _restarted(cluster, what, node):
             with progress.step(f"{what} of {each.name} is {'killed' if kill else 'ended'}"):
                 await each.stop(what, kill=kill)
             with progress.step(f"{what} of {each.name} is started"):
@@ -234,6 +254,13 @@ async def restart(directory: Directory, *, what: str, node: str | None, kill: bo
             settled, lines = await cluster.settled(_SETTLE_SECONDS)
             step.detail = "; ".join(lines)
     return 0 if settled else 1
+
+
+def _restarted(cluster: Cluster, what: str, node: str | None) -> list[SandboxNode]:
+    """Return the nodes on which something is to be restarted."""
+    if what not in ("agent", "vpp"):
+        return []
+    return [cluster.nodes[node]] if node is not None else [*cluster.nodes.values()]
 
 
 async def break_off(directory: Directory, *, nodes: Sequence[str], loss: float, heal: bool) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster of a sandbox: nodes that join and leave, and the objects of an API server, in the store of the cluster.
+"""The cluster of a sandbox: nodes that join and leave, and the objects of an API server.
 
 What there is stands in the sandbox's folder after every change, so that the next command goes on from there.
 """
@@ -11,8 +11,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contivpp_core.cluster import claim_value, id_key, node_key
-from contivpp_core.kvstore import DeleteKey, PutKey
 from contivpp_sandbox.objects import NAMESPACED, record_of
 from contivpp_sandbox.rigs.base import KubernetesObject, ObjectReference
 from contivpp_sandbox.rigs.layout import node_object
@@ -24,14 +22,13 @@ from contivpp_sandbox.sandbox.kubelet import Kubelet
 from contivpp_sandbox.sandbox.node import SandboxNode
 from contivpp_sandbox.sandbox.pod import SandboxPod
 from contivpp_sandbox.sandbox.progress import Progress
-from contivpp_sandbox.sandbox.store import ClusterStore, object_delete, object_put
+from contivpp_sandbox.sandbox.store import ClusterObjects, EmbeddedObjects
 from contivpp_sandbox.sandbox.underlay import Underlay
 from contivpp_sandbox.sandbox.vpp import check_limits
 
 __all__ = ["Cluster", "reference_of"]
 
 _NODES_AT_ONCE = 4
-_SETTLE_POLL_SECONDS = 0.05
 
 
 class Cluster:
@@ -45,9 +42,9 @@ class Cluster:
         self.sources: dict[str, list[ObjectReference]] = {}
         """Which objects came from which file, as of its last `apply`."""
         self.keeper = KeeperClient(directory)
-        self.store = ClusterStore(directory)
-        self.underlay = Underlay(directory, inventory)
         self._progress = progress or Progress()
+        self.store = self._objects()
+        self.underlay = Underlay(directory, inventory)
         self.kubelet = Kubelet(
             directory, self.nodes, save=self.save, report=self._show_pods, progress=self._progress
         )
@@ -56,6 +53,13 @@ class Cluster:
     def pods(self) -> dict[str, SandboxPod]:
         """The pods by `namespace/name`."""
         return self.kubelet.pods
+
+    def _objects(self) -> ClusterObjects:
+        if self.inventory.datastore == "embedded":
+            return EmbeddedObjects(self.directory, self.nodes)
+        from contivpp_sandbox.servers.state import ServedObjects  # noqa: PLC0415 (an HTTP client, certificates)
+
+        return ServedObjects(self.directory, self.inventory, self.nodes, self._progress)
 
     # --- the files
 
@@ -94,6 +98,7 @@ class Cluster:
     async def up(self, names: Sequence[str], *, with_parent: bool = False) -> None:
         """Start everything. The folder must be made, and nothing of a former sandbox left."""
         check_limits(self.inventory.dataplane)
+        self.store.check()
         with self._progress.step("namespaces and underlay") as step:
             keeper = await self.keeper.launch(with_parent=with_parent)
             kind = "network and mounts" if os.geteuid() == 0 else "user, network and mounts: no privileges are needed"
@@ -121,9 +126,8 @@ class Cluster:
             reference = ObjectReference("Node", "", node.name)
             place, found = node.place, self.objects.get(reference)
             self.objects[reference] = node_object(node.name, place.position, found, node_id=place.node_id)
-        claims = [PutKey(id_key(node.place.node_id), claim_value(node.name)) for node in joining]
-        shown = [self._put(ObjectReference("Node", "", node.name)) for node in joining]
-        await self.store.write([*claims, *shown])
+        references = [ObjectReference("Node", "", node.name) for node in joining]
+        await self.store.join([node.place for node in joining], self._shown(references))
         self.save()
         slots = asyncio.Semaphore(_NODES_AT_ONCE)
 
@@ -143,8 +147,7 @@ class Cluster:
             del self.pods[pod.key]
         await node.stop("node", kill=True)
         references = [ObjectReference("Node", "", name), *(ObjectReference("Pod", *pod.key.split("/")) for pod in pods)]
-        keys = [DeleteKey(id_key(node.place.node_id)), DeleteKey(node_key(name))]
-        await self.store.write([*keys, *(object_delete(each) for each in references)])
+        await self.store.leave(node.place, references)
         self.objects.pop(references[0], None)
         node.place.node_id = 0
         self.inventory.broken.pop(name, None)  # whoever joins gets a link of its own
@@ -153,31 +156,15 @@ class Cluster:
         self.save()
 
     async def settled(self, seconds: float) -> tuple[bool, list[str]]:
-        """Wait until every agent has settled, with all that the store holds; tell what is not applied."""
-        end = asyncio.get_running_loop().time() + seconds
-        while True:
-            revision = await self.store.revision()
-            left = end - asyncio.get_running_loop().time()
-            answers = await asyncio.gather(*(node.settled(left, revision) for node in self.nodes.values()))
-            lines = [
-                f"node {name}: {line}"
-                for name, (done, unapplied) in zip(self.nodes, answers, strict=True)
-                for line in (*(() if done else (f"not settled within {seconds:g} s",)), *unapplied)
-            ]
-            done = all(done for done, _ in answers)
-            # What one agent has published meanwhile, the others are to see.
-            if not done or await self.store.revision() == revision:
-                return done, lines
-            if asyncio.get_running_loop().time() > end:
-                return False, [*lines, f"the store is not quiet within {seconds:g} s"]
-            await asyncio.sleep(_SETTLE_POLL_SECONDS)
+        """Wait until every agent has settled, with all that was written; tell what is not applied."""
+        return await self.store.settled(seconds)
 
     # --- the API server's part
 
     def check(self, objects: Iterable[KubernetesObject]) -> None:
         """Raise an error if an object cannot be taken."""
         for found in objects:
-            record_of(found)
+            record_of(found, self.store.kinds)
 
     async def apply(self, objects: Sequence[KubernetesObject]) -> None:
         """Create or change objects; nodes that are not there join, and new pods are connected, all at once."""
@@ -200,10 +187,25 @@ class Cluster:
                 self.objects[reference] = found
             written.append(reference)
         self.save()
-        await self.store.write(self._put(each) for each in written)
+        refused = await self._write(written)
         if joining:
             await self.join(joining)
+        for each in refused:
+            self.objects.pop(each, None)
+            if each.kind == "Pod" and self.pods[_key(each)] in created:
+                created.remove(self.pods.pop(_key(each)))
         await self.kubelet.connect([pod for pod in created if self.kubelet.runs(pod)])
+        if refused:
+            self.save()
+            raise SandboxError("\n".join(refused.values()))
+
+    async def _write(self, references: Iterable[ObjectReference]) -> Mapping[ObjectReference, str]:
+        """Write objects as they are now; return why some are refused."""
+        stored = await self.store.put(self._shown(references))
+        for reference, uid in stored.uids.items():
+            if reference.kind == "Pod":
+                self.pods[_key(reference)].know_uid(uid)
+        return stored.refused
 
     async def _take_pod(self, reference: ObjectReference, found: KubernetesObject) -> list[SandboxPod]:
         """Take in a pod; return it if it is new."""
@@ -224,9 +226,8 @@ class Cluster:
             if each.kind == "Node" and each.name in self.nodes:
                 await self.leave(each.name)
         pods = [self.pods[_key(each)] for each in references if each.kind == "Pod" and _key(each) in self.pods]
-        await self.store.write(
-            object_put(ObjectReference("Pod", pod.namespace, pod.name), pod.shown(deleting=True)) for pod in pods
-        )
+        ending = {ObjectReference("Pod", pod.namespace, pod.name): pod.shown(deleting=True) for pod in pods}
+        await self.store.put(ending)
         failures = [line for line in await asyncio.gather(*map(self.kubelet.disconnect, pods)) if line]
         gone = [each for each in references if each.kind != "Pod" or not self._is_attached(each)]
         for each in gone:
@@ -234,17 +235,17 @@ class Cluster:
             if each.kind == "Pod":
                 self.pods.pop(_key(each), None)
         self.save()
-        await self.store.write(object_delete(each) for each in gone)
+        await self.store.delete(gone)
         if failures:
             raise SandboxError("\n".join(failures))
 
     async def _show_pods(self, pods: Sequence[SandboxPod]) -> None:
-        await self.store.write(self._put(ObjectReference("Pod", pod.namespace, pod.name)) for pod in pods)
+        await self._write(ObjectReference("Pod", pod.namespace, pod.name) for pod in pods)
 
-    def _put(self, reference: ObjectReference) -> PutKey:
-        shown: Mapping[str, Any]
-        shown = self.pods[_key(reference)].shown() if reference.kind == "Pod" else self.objects[reference]
-        return object_put(reference, shown)
+    def _shown(self, references: Iterable[ObjectReference]) -> dict[ObjectReference, KubernetesObject]:
+        return {
+            each: self.pods[_key(each)].shown() if each.kind == "Pod" else self.objects[each] for each in references
+        }
 
     def _is_attached(self, reference: ObjectReference) -> bool:
         pod = self.pods.get(_key(reference))

@@ -20,6 +20,7 @@ from contivpp_sandbox.sandbox.matrix import matrix_table, probe_matrix
 from contivpp_sandbox.sandbox.pod import SandboxPod
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.vpp import Dataplane, cli
+from contivpp_sandbox.servers.layout import Datastore
 
 __all__ = ["demo"]
 
@@ -28,11 +29,13 @@ _PORT = 8080
 _SETTLE_SECONDS = 30.0
 
 
-async def demo(directory: Directory, *, nodes: int, pods: int, dataplane: Dataplane, mtu: int) -> int:
+async def demo(
+    directory: Directory, *, nodes: int, pods: int, dataplane: Dataplane, mtu: int, datastore: Datastore = "embedded"
+) -> int:
     """Run the demo; 1 if anything in it did not work."""
     progress = Progress(say)
     say(f"{nodes} nodes on one underlay, each with a VPP, an agent and a CNI executable of its own")
-    async with fresh(directory, Inventory(dataplane, mtu), progress=progress) as cluster:
+    async with fresh(directory, Inventory(dataplane, mtu, datastore=datastore), progress=progress) as cluster:
         await cluster.up(node_names(nodes), with_parent=True)
         good = await _show(cluster, pods, progress)
         say("\nEverything is taken down")

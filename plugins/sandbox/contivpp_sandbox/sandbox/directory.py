@@ -4,7 +4,8 @@
     keeper.json     the keeper and the processes that it started, each with its start time
     cluster.json    what the sandbox is made of
     pods.json       the objects that were applied, the pods that run, the outside hosts
-    store.*         the cluster's store
+    store.*         the cluster's store, where it is the embedded one
+    servers/        certificates, configuration and data of real servers, kubectl's configuration
     n1/, n2/, ...   nodes: configuration and state of the agent, the CNI executable, sockets
     log/            what each process printed
     exec/           commands that `exec` runs, one file for each

@@ -19,6 +19,7 @@ from contivpp_sandbox.sandbox.namespaces import POD, enter
 from contivpp_sandbox.sandbox.pod import SandboxPod
 from contivpp_sandbox.sandbox.processes import Process, identify
 from contivpp_sandbox.sandbox.teardown import remains
+from contivpp_sandbox.servers.layout import Places
 
 __all__ = ["execute"]
 
@@ -34,6 +35,8 @@ def execute(directory: Directory, where: SandboxPod | str, command: Sequence[str
     if not process.alive:
         raise SandboxError(f"the process of {what} is gone: see 'contivpp sandbox status'")
     _note(directory)
+    if (kubeconfig := Places(directory).kubeconfig).exists():
+        os.environ["KUBECONFIG"] = str(kubeconfig)  # nodes reach the API server
     enter(process.pid, POD)
     try:
         os.execvp(command[0], list(command))

@@ -2,7 +2,8 @@
 """What a sandbox is made of: which nodes, over which underlay, with which settings.
 
 A node has a position, from 1, which stays its own when it leaves and comes back: its folder and its management address
-follow from it. Its ID is claimed anew with every start of its life, and is the smallest that is free.
+follow from it. Its ID is claimed anew with every start of its life, and is the smallest that is free; with real servers
+it is the one that it had before.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from contivpp_sandbox.rigs.layout import MOST_NODES, free_id, management_address
 from contivpp_sandbox.sandbox.directory import Directory
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.vpp import Dataplane
+from contivpp_sandbox.servers.layout import Datastore
 
 __all__ = ["Inventory", "NodePlace"]
 
@@ -28,11 +30,12 @@ _FILE = "cluster.json"
 
 @dataclass
 class NodePlace:
-    """A node; `node_id` is 0 while it is no part of the cluster."""
+    """A node; `node_id` is 0 while it is no part of the cluster, `last_id` is the one that it had last."""
 
     name: str
     position: int
     node_id: int = 0
+    last_id: int = 0
 
     @property
     def management(self) -> str:
@@ -51,6 +54,7 @@ class Inventory:
     broken: dict[str, float] = field(default_factory=dict)
     """Nodes that lose packets, in percent; with 100 they are cut off."""
     up: bool = False
+    datastore: Datastore = "embedded"
 
     @classmethod
     def load(cls, directory: Directory) -> Inventory:
@@ -59,7 +63,7 @@ class Inventory:
         if not isinstance(found, dict):
             raise SandboxError(f"{directory}: there is no sandbox that is up: 'contivpp sandbox up' makes one")
         nodes = {each["name"]: NodePlace(**each) for each in found["nodes"]}
-        return cls(found["dataplane"], found["mtu"], found["config"], nodes, found["broken"], found["up"])
+        return cls(**{**found, "nodes": nodes})
 
     @staticmethod
     def is_up(directory: Directory) -> bool:
@@ -84,7 +88,11 @@ class Inventory:
             if len(self.nodes) >= MOST_NODES:
                 raise SandboxError(f"node {name}: a sandbox has {MOST_NODES} nodes at most")
             place = self.nodes[name] = NodePlace(name, len(self.nodes) + 1)
-        place.node_id = place.node_id or free_id({each.node_id for each in self.members})
+        if self.datastore == "embedded":
+            place.node_id = place.node_id or free_id({each.node_id for each in self.members})
+        else:  # there an ID rests after its node has left
+            place.node_id = place.node_id or place.last_id or free_id({each.last_id for each in self.nodes.values()})
+        place.last_id = place.node_id
         return place
 
     def member(self, name: str) -> NodePlace:

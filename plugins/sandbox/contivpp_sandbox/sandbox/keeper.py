@@ -3,8 +3,8 @@
 
     python -m contivpp_sandbox.sandbox.keeper FOLDER [--with-parent PID]
 
-It makes the cluster's namespaces, in which the underlay is, and is the parent of the store, and of every node's VPP and
-agent, every pod and every outside host, which get theirs. The kernel kills every one of them
+It makes the cluster's namespaces, in which the underlay is, and is the parent of the store or the servers, and of
+every node's VPP and agent, every pod and every outside host, which get theirs. The kernel kills every one of them
 when the keeper goes (PR_SET_PDEATHSIG), so whatever happens to the sandbox or to the command that made it, one process
 is left to end; its number and start time are stored before it does anything. As their parent it also knows for sure
 which processes are still its own: their numbers are not given out again before it has asked how they ended.
@@ -38,7 +38,7 @@ REQUEST_BYTES = 1 << 20
 REQUEST_SECONDS = 5.0
 POLL_SECONDS = 0.01
 _MAKERS = {"pod": namespaces.make_pod_namespaces, "node": namespaces.make_node_namespaces}
-_LAST = ("vpp:", "node:", "store")
+_LAST = ("vpp:", "node:", "store", "server:")
 
 
 class _Stopped(Exception):

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from contivpp_core.errors import ConfigError, ContivError
-from contivpp_sandbox.objects import record_of
+from contivpp_core.records import AnyTable
+from contivpp_sandbox.objects import NAMESPACED, SERVED, record_of
 
 __all__ = ["Scheduler", "read_manifests"]
 
@@ -51,7 +52,9 @@ class Scheduler:
         return str(wanted)
 
 
-def read_manifests(name: str, scheduler: Scheduler | None) -> list[dict[str, Any]]:
+def read_manifests(
+    name: str, scheduler: Scheduler | None, kinds: Mapping[str, AnyTable] = SERVED
+) -> list[dict[str, Any]]:
     """Return the objects of a file (`-` is stdin), ready to apply; raise ConfigError with every fault.
 
     What an API server and a scheduler would fill in is filled in: the namespace `default`, and the node of a pod.
@@ -65,7 +68,7 @@ def read_manifests(name: str, scheduler: Scheduler | None) -> list[dict[str, Any
     for place, found in documents:
         where = f"{name}: {place}"
         try:
-            objects.append(_checked(found, scheduler))
+            objects.append(_checked(found, scheduler, kinds))
         except ContivError as error:
             faults.append(f"{where}: {error}")
     seen: set[tuple[str, str, str]] = set()
@@ -100,14 +103,15 @@ def _documents(name: str) -> Iterator[tuple[str, Any]]:
             yield f"document {number}", document
 
 
-def _checked(found: Any, scheduler: Scheduler | None) -> dict[str, Any]:
+def _checked(found: Any, scheduler: Scheduler | None, kinds: Mapping[str, AnyTable]) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise ContivError(f"is no object, but {type(found).__name__}: write apiVersion, kind and metadata")
     result = dict(found)
     metadata = result.get("metadata")
     result["metadata"] = dict(metadata) if isinstance(metadata, Mapping) else {}
-    if result.get("kind") == "Pod":
+    if result.get("kind") in NAMESPACED:
         result["metadata"].setdefault("namespace", "default")
+    if result.get("kind") == "Pod":
         spec = result.get("spec") or {}
         if not isinstance(spec, Mapping):
             raise ContivError("spec: must hold the pod's settings")
@@ -119,5 +123,5 @@ def _checked(found: Any, scheduler: Scheduler | None) -> dict[str, Any]:
             raise ContivError("spec.hostNetwork: pods in the node's own network are not served yet: leave it out")
     if result.get("kind") == "NodeConfig" and scheduler is not None:
         scheduler.known("metadata.name", result["metadata"].get("name"))
-    record_of(result)
+    record_of(result, kinds)
     return result

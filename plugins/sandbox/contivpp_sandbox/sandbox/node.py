@@ -27,10 +27,10 @@ from contivpp_sandbox.sandbox.processes import Process
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.station import Station, responder_command
 from contivpp_sandbox.sandbox.vpp import cli, command, publish
+from contivpp_sandbox.servers.layout import agent_sections
 
-__all__ = ["PLUGINS", "SandboxNode"]
+__all__ = ["SandboxNode", "accepts"]
 
-PLUGINS = ["vpp", "linux", "ipam", "datastore", "contiv", "sandbox"]
 VPP_SECONDS = 60.0
 AGENT_SECONDS = 60.0
 _POLL_SECONDS = 0.01
@@ -101,11 +101,10 @@ class SandboxNode:
             "logFormat": "text",
             **settings,
             "nodeName": self.name,
-            "plugins": PLUGINS,
             "stateDir": str(place.path / "state"),
             "runDir": str(place.path / "run"),
             "vpp": {**_section(settings, "vpp"), **sockets},
-            "datastore": {"driver": "embedded", "socket": self.directory.store_socket},
+            **agent_sections(self.directory, self._inventory.datastore, self.name),
             "contiv": {**wiring, **_section(settings, "contiv"), "cniSocket": place.cni_socket},
         }
 
@@ -131,15 +130,19 @@ class SandboxNode:
         await self._start("vpp", command(self._inventory.dataplane, self.folder, link=UPLINK))
         real = self._inventory.dataplane == "vpp"
         sockets = (self.folder.early_api_socket if real else self.folder.api_socket, self.folder.cli_socket)
-        await self._until("vpp", lambda: all(_accepts(path) for path in sockets), VPP_SECONDS)
+        await self._until("vpp", lambda: all(accepts(path) for path in sockets), VPP_SECONDS)
         if real:
             await publish(self.folder, MAIN_INTERFACE)
 
-    async def start_agent(self) -> None:
-        """Start the agent, and wait until it is ready."""
+    async def launch_agent(self) -> None:
+        """Start the agent, and wait for nothing."""
         config = str(self.folder.path / "agent.yaml")
         await self._start("agent", [sys.executable, "-m", "contivpp_core.cli", "agent", "--config", config])
-        await self._until("agent", lambda: _accepts(self.folder.agent_socket), AGENT_SECONDS)
+
+    async def start_agent(self) -> None:
+        """Start the agent, and wait until it is ready."""
+        await self.launch_agent()
+        await self._until("agent", lambda: accepts(self.folder.agent_socket), AGENT_SECONDS)
         await self._until_ready()
 
     async def _start(self, what: str, words: list[str]) -> None:
@@ -213,7 +216,7 @@ def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _accepts(path: str) -> bool:
+def accepts(path: str) -> bool:
     """Tell whether somebody serves a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
         probe.connect(path)

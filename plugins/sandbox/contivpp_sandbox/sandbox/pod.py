@@ -46,6 +46,11 @@ class SandboxPod:
         given = self.found["metadata"].get("uid")
         return str(given) if given else f"{self.namespace}.{self.name}.{self.generation}"
 
+    def know_uid(self, uid: str) -> None:
+        """Take over the UID that a server has given ("": none)."""
+        if uid:
+            self.found = {**self.found, "metadata": {**self.found["metadata"], "uid": uid}}
+
     @property
     def process(self) -> Process:
         """The pod's process."""

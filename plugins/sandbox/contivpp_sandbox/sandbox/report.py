@@ -24,11 +24,12 @@ async def report(cluster: Cluster) -> dict[str, Any]:
     found: dict[str, Any] = {
         "directory": str(cluster.directory),
         "dataplane": inventory.dataplane,
+        "datastore": inventory.datastore,
         "underlay": {"mtu": inventory.mtu, "broken": inventory.broken},
         "problems": [],
     }
     found["processes"] = await _or_problem(found, cluster.keeper.processes()) or {}
-    found["storeRevision"] = await _or_problem(found, cluster.store.revision())
+    found["servers"] = await _or_problem(found, cluster.store.standing()) or {}
     found["nodes"] = await asyncio.gather(*(_node(found, node) for node in cluster.nodes.values()))
     found["outside"] = [{"address": host.address, "via": host.via} for host in cluster.underlay.hosts.values()]
     found["pods"] = [
@@ -73,11 +74,11 @@ def report_text(found: Mapping[str, Any]) -> str:
     underlay = found["underlay"]
     losses = underlay["broken"].items()
     broken = [f", {name} {'is cut off' if loss >= 100 else f'loses {loss:g} %'}" for name, loss in losses]
-    revision = found["storeRevision"]
     lines = [
         f"sandbox     {found['directory']}",
         f"underlay    MTU {underlay['mtu']}{''.join(broken)}",
-        f"store       {'does not answer' if revision is None else f'revision {revision}'}",
+        f"datastore   {found['datastore']}{'' if found['servers'] else ' does not answer'}",
+        *(f"  {name:<16} {state}" for name, state in found["servers"].items()),
     ]
     for node in found["nodes"]:
         lines += _node_lines(node, "embedded" if found["dataplane"] == "embedded" else "real")

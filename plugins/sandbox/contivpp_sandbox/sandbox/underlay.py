@@ -65,8 +65,9 @@ class Underlay:
     # --- nodes
 
     async def make(self) -> None:
-        """Make the bridge."""
-        await self._wire({"do": "bridge", "mtu": self._inventory.mtu})
+        """Make the bridge, and a place for servers where there are some."""
+        bridge = {"do": "bridge", "mtu": self._inventory.mtu}
+        await self._wire(bridge, *([{"do": "servers"}] if self._inventory.datastore != "embedded" else []))
 
     async def connect(self, nodes: Mapping[int, NodePlace]) -> None:
         """Connect nodes, by the processes that hold their namespaces."""

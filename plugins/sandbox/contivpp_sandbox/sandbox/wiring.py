@@ -24,7 +24,7 @@ from typing import Any
 
 from contivpp_linux.kernel import offloads
 from contivpp_linux.kernel.values import Offload
-from contivpp_sandbox.rigs.layout import MANAGEMENT_LINK, UPLINK
+from contivpp_sandbox.rigs.layout import MANAGEMENT_LINK, SERVERS_ADDRESS, UPLINK
 from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.sandbox.namespaces import POD, enter, enter_network
 
@@ -60,15 +60,26 @@ class Wiring:
         _quiet(BRIDGE)
         self.netlink.link("set", index=self._index(BRIDGE), mtu=mtu, state="up")
 
+    def do_servers(self) -> None:
+        """Give the underlay's namespace the address of servers, which nodes reach, and no way from node to node."""
+        for setting in ("ip_forward", "conf/all/proxy_arp", "conf/default/proxy_arp"):
+            Path(f"/proc/sys/net/ipv4/{setting}").write_text("0", "ascii")
+        self.netlink.addr("add", index=self._index("lo"), address=SERVERS_ADDRESS, prefixlen=32)
+
     def do_node(self, *, position: int, pid: int, mtu: int, management: str) -> None:
         """Connect a node's namespace, that of process `pid`: to the underlay, and to a management network."""
         port, far, silent = port_name(position), f"far{position}", f"mgmt{position}"
         self._veth(port, far, mtu=mtu, pid=pid, name=UPLINK)
         self._plug(port)
-        # The far end of the management link is nobody's: other nodes' hosts are not reached that way.
+        # The far end of the management link is the servers', or nobody's: other nodes' hosts are not reached that way.
         self._veth(silent, far, mtu=1500, pid=pid, name=MANAGEMENT_LINK)
         _quiet(silent)
         self.netlink.link("set", index=self._index(silent), state="up")
+        if self.netlink.get_addr(index=self._index("lo"), address=SERVERS_ADDRESS):
+            node = management.partition("/")[0]
+            self.netlink.route(
+                "replace", dst=f"{node}/32", oif=self._index(silent), prefsrc=SERVERS_ADDRESS, scope=253
+            )  # of the link
         with self._inside(pid) as netlink:
             _quiet(UPLINK)
             for link in (UPLINK, MANAGEMENT_LINK):

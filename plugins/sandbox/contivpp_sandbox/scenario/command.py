@@ -19,7 +19,7 @@ from contivpp_sandbox.scenario.runner import Outcome, run_scenario
 __all__ = ["read_all", "run", "run_one"]
 
 
-def run(files: Sequence[str], *, rig: str, output: str, quiet: bool) -> int:
+def run(files: Sequence[str], *, rig: str, output: str, quiet: bool, datastore: str = "embedded") -> int:
     """Run files on new rigs; return the exit code."""
     scenarios = read_all(files)
     # What agents log is about their own business; the verdicts tell what matters here.
@@ -27,7 +27,8 @@ def run(files: Sequence[str], *, rig: str, output: str, quiet: bool) -> int:
     begin = monotonic()
     outcomes = []
     for name, scenario in scenarios:
-        outcome = run_one(name, scenario, rig=rig, progress=_silent if quiet else _to_stderr)
+        progress = _silent if quiet else _to_stderr
+        outcome = run_one(name, scenario, rig=rig, datastore=datastore, progress=progress)
         outcomes.append(outcome)
         if outcome.error:
             print(f"contivpp: {name}: {outcome.error}", file=sys.stderr)
@@ -56,11 +57,16 @@ def read_all(files: Sequence[str]) -> list[tuple[str, Scenario]]:
 
 
 def run_one(
-    name: str, scenario: Scenario, *, rig: str, progress: Callable[[str], None] = lambda line: None
+    name: str,
+    scenario: Scenario,
+    *,
+    rig: str,
+    datastore: str = "embedded",
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Run one scenario on a new rig; an error of the rig is in the outcome."""
     try:
-        return run_for(rig, run_scenario(name, scenario, make_rig(rig), progress=progress))
+        return run_for(rig, run_scenario(name, scenario, make_rig(rig, datastore), progress=progress))
     except ContivError as error:
         return Outcome(name, error=str(error), unavailable=isinstance(error, RigUnavailable))
 

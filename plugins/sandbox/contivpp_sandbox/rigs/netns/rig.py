@@ -30,6 +30,7 @@ from contivpp_sandbox.sandbox.errors import MachineLacks, SandboxError
 from contivpp_sandbox.sandbox.inventory import Inventory
 from contivpp_sandbox.sandbox.teardown import take_down
 from contivpp_sandbox.sandbox.vpp import Dataplane
+from contivpp_sandbox.servers.layout import Datastore
 
 __all__ = ["NetnsRig"]
 
@@ -39,9 +40,10 @@ _GRACE_SECONDS = 0.2  # events that are on their way arrive
 class NetnsRig:
     """Nodes in network namespaces."""
 
-    def __init__(self, name: str, dataplane: Dataplane) -> None:
+    def __init__(self, name: str, dataplane: Dataplane, datastore: Datastore = "embedded") -> None:
         self.name = name
         self._dataplane = dataplane
+        self._datastore = datastore
         self._base: Path | None = None
         self._cluster: Cluster | None = None
         self._prober: Prober | None = None
@@ -63,7 +65,8 @@ class NetnsRig:
         directory = Directory(self._base, "rig")
         try:
             directory.make()
-            self._cluster = Cluster(directory, Inventory(self._dataplane, underlay.mtu, config))
+            inventory = Inventory(self._dataplane, underlay.mtu, config, datastore=self._datastore)
+            self._cluster = Cluster(directory, inventory)
             self._prober = Prober(self._cluster)
             await self._cluster.up(nodes, with_parent=True)
             if underlay.loss:
@@ -101,11 +104,12 @@ class NetnsRig:
     # --- restarts and time
 
     async def restart(self, what: Restartable, node: str | None, *, kill: bool) -> None:
-        """Restart agent or VPP, on all nodes at once where none is named."""
+        """Restart agent or VPP, on all nodes at once where none is named, or what has the cluster's state."""
         if node is not None and node not in self.cluster.nodes:
             raise RigError(f"there is no node {node}")
-        if what not in ("agent", "vpp"):
-            raise RigError(f"restarts of the {what} are not served yet")
+        if what == "datastore":
+            await self.cluster.store.restart(what, kill=kill)
+            return
         nodes = [self.cluster.nodes[node]] if node is not None else [*self.cluster.nodes.values()]
         for each in nodes:
             await each.stop(what, kill=kill)

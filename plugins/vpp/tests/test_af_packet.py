@@ -11,6 +11,7 @@ from contivpp_core.items import Known
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors.af_packet import AfPacketDescriptor
+from contivpp_vpp.descriptors.interfaces import mac_of
 from contivpp_vpp.items import AfPacket
 from contivpp_vpp.values import mac_bytes, tag_of
 
@@ -36,7 +37,7 @@ class Dumps:
     ("tag", "mac", "found"),
     [
         pytest.param(tag_of("pod"), POD.mac, POD, id="complete"),
-        pytest.param("", POD.mac, AfPacket(name="pod", host_name="veth1"), id="half made"),
+        pytest.param("", POD.mac, AfPacket(name="pod", host_name="veth1", mac="00:00:00:00:00:00"), id="half made"),
         pytest.param("", "02:00:00:00:00:09", None, id="somebody else's, without a tag"),
         pytest.param("theirs", POD.mac, None, id="somebody else's, with a tag"),
     ],
@@ -57,3 +58,12 @@ async def test_without_anybody_who_knows_it_nothing_without_a_tag_is_ours() -> N
     access = VppAccess()
     access.client = Dumps(tag="", mac=POD.mac)
     assert await AfPacketDescriptor(access).dump(Known()) == []
+
+
+async def test_what_is_half_made_is_not_as_it_is_wanted_where_no_mac_is_wanted_either() -> None:
+    wanted = AfPacket(name="pod", host_name="veth1")
+    access = VppAccess()
+    access.client = Dumps(tag="", mac=mac_of("pod", "").hex(":"))
+    descriptor = AfPacketDescriptor(access)
+    (found,) = await descriptor.dump(Known({AfPacket.kind: [wanted]}))
+    assert not descriptor.equal(wanted, found.item)

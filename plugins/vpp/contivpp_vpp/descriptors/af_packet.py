@@ -8,7 +8,8 @@ VPP 26.06 must not have 16 or more of them: while 16 sockets have frames at once
 again and again (`vlib_file_poll`) and never reads these frames, nor its API. A pause of VPP under traffic is enough.
 
 One without a tag, on a Linux interface and with a MAC address of an item that is known, was left half made. It is
-found as that item without a MAC address: not what is wanted, so it is deleted, and made again if somebody wants it.
+found as that item with a MAC address that none can have: not what is wanted, whatever that is, so it is deleted, and
+made again if somebody wants it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from contivpp_vpp.items import AfPacket, interface_key
 from contivpp_vpp.messages import AfPacketCreateV3, AfPacketDelete, AfPacketDump, AfPacketFlags
 from contivpp_vpp.values import mac_text, name_of_tag
 
+_HALF_MADE = "00:00:00:00:00:00"
 _NOT_THERE = -11  # SYSCALL_ERROR_1: what VPP says when there is nothing on the Linux interface
 
 __all__ = ["AfPacketDescriptor"]
@@ -45,7 +47,7 @@ class AfPacketDescriptor(TaggedAfterwards[AfPacket]):
         if wanted == found:
             return True
         same = (wanted.name, wanted.host_name) == (found.name, found.host_name)
-        return same and found.mac != "" and wanted.mac in ("", found.mac)
+        return same and found.mac not in ("", _HALF_MADE) and wanted.mac in ("", found.mac)
 
     async def create(self, item: AfPacket, handles: Mapping[str, Any]) -> int:
         mac = mac_of(item.name, item.mac)
@@ -82,6 +84,6 @@ class AfPacketDescriptor(TaggedAfterwards[AfPacket]):
                 item = AfPacket(name=name, host_name=hosts[index], mac=mac)
                 found.append(Found(item.key, item, index))
             elif not each.tag and (wanted := half_made.get((hosts[index], mac))):
-                item = AfPacket(name=wanted.name, host_name=wanted.host_name)
+                item = AfPacket(name=wanted.name, host_name=wanted.host_name, mac=_HALF_MADE)
                 found.append(Found(item.key, item, index))
         return found

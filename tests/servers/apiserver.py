@@ -40,7 +40,7 @@ from contivpp_sandbox.servers.programs import NO_APISERVER as MISSING
 from contivpp_sandbox.servers.programs import NO_ETCD, apiserver_command, etcd_executable
 from contivpp_sandbox.servers.programs import apiserver_executable as executable
 
-__all__ = ["MISSING", "NEEDS_APISERVER", "ApiServer", "Kubectl", "build", "executable"]
+__all__ = ["MISSING", "NEEDS_APISERVER", "ApiServer", "Kubectl", "await_build", "build", "executable"]
 
 SOURCE = Path(__file__).parents[1] / "apiserver"
 BUILDING = CACHE.with_name("building")
@@ -64,10 +64,15 @@ def _being_built() -> bool:
     return True
 
 
-def _wait_for_build() -> None:
+def await_build() -> None:
+    """Wait for the executable, if it is being built; skip the test if it is not there then."""
     end = time.monotonic() + BUILD_SECONDS
     while not executable() and _being_built() and time.monotonic() < end:
         time.sleep(1)
+    if not etcd_executable():
+        pytest.skip(NO_ETCD)
+    if not executable():
+        pytest.skip(MISSING)
 
 
 NEEDS_APISERVER = pytest.mark.skipif(bool(_missing()), reason=_missing())
@@ -103,9 +108,7 @@ class ApiServer:
     def __init__(
         self, folder: Path, etcd: str, *, users: tuple[str, ...] = (), arguments: tuple[str, ...] = ()
     ) -> None:
-        _wait_for_build()
-        if reason := _missing():
-            pytest.skip(reason)
+        await_build()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         with socket.socket() as probe:

@@ -14,12 +14,12 @@ import time
 import pytest
 
 from contivpp_sandbox.servers.layout import Datastore
+from tests.servers.apiserver import NEEDS_APISERVER, await_build
 
 from .sandboxes import sandboxes
 from .server_rounds import NODES, world
-from .test_servers import MISSING
 
-pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+pytestmark = [pytest.mark.netns, NEEDS_APISERVER]
 
 ROUNDS = int(os.environ.get("CONTIVPP_SERVER_ROUNDS") or 20)
 SEED = int(os.environ.get("CONTIVPP_SEED") or random.randrange(10**6))
@@ -29,7 +29,8 @@ CLUSTER_ROUNDS = 25  # so many with one cluster
 
 @pytest.fixture(autouse=True)
 def able() -> None:
-    """Skip where namespaces cannot be made."""
+    """Skip where namespaces cannot be made, or there is no kube-apiserver."""
+    await_build()
     sandboxes("root" if os.geteuid() == 0 else "user").clear()
 
 

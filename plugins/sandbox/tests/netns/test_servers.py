@@ -11,12 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from contivpp_sandbox.servers import programs
+from tests.servers.apiserver import NEEDS_APISERVER, await_build
 
 from .sandboxes import Sandboxes, sandboxes
 
-MISSING = "" if programs.etcd_executable() else programs.NO_ETCD
-MISSING = MISSING or ("" if programs.apiserver_executable() else programs.NO_APISERVER)
-pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+pytestmark = [pytest.mark.netns, NEEDS_APISERVER]
 
 SERVICE = """\
 kind: Pod
@@ -42,6 +41,7 @@ spec: {containers: [{name: web}]}
 
 def with_servers(who: str) -> Sandboxes:
     """Return sandboxes whose user can run kube-apiserver: the cache of whoever runs the tests may be closed to it."""
+    await_build()
     made = sandboxes(who)
     executable = shutil.copy(programs.apiserver_executable(), made.base / "kube-apiserver")
     made.environment["CONTIVPP_KUBE_APISERVER"] = executable

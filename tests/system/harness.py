@@ -209,8 +209,12 @@ class Node:
 
     async def same(self, baseline: Footprint) -> None:
         """Assert that VPP, Linux and the agent's items are as they were."""
-        now = await self.footprint()
-        assert vars(now) == vars(baseline), now.differences(baseline)
+        for _ in range(20):  # the agent may be trying what VPP can, with a TAP of its own
+            now = await self.footprint()
+            if vars(now) == vars(baseline):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(now.differences(baseline))
 
     async def footprint(self) -> Footprint:
         return Footprint(

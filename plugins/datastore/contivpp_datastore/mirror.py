@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from contextlib import aclosing
 
 import msgspec
 
 from contivpp_core.agent import Agent
+from contivpp_core.backoff import Backoff
 from contivpp_core.clock import gently
 from contivpp_core.cluster import MalformedValue, object_key
 from contivpp_core.kubernetes import NODE
@@ -62,17 +62,8 @@ class MalformedEntry(msgspec.Struct, frozen=True):
     error: str
 
 
-class _Backoff:
-    """Growing pauses with jitter, so that a cluster's agents do not come back in one moment."""
-
-    def __init__(self, seed: str) -> None:
-        self._random = random.Random(seed)  # each node its own, and the same in every simulation
-        self.tries = 0
-
-    async def pause(self) -> None:
-        longest = min(FIRST_RETRY_SECONDS * 2**self.tries, LONGEST_RETRY_SECONDS)
-        self.tries = min(self.tries + 1, 16)
-        await asyncio.sleep(longest * self._random.uniform(0.5, 1.0))
+class _Pauses(Backoff):
+    """Pauses with jitter, so that a cluster's agents do not come back in one moment."""
 
     async def gather(self) -> None:
         await asyncio.sleep(GATHER_SECONDS * self._random.uniform(0.2, 1.0))
@@ -95,7 +86,7 @@ class Mirror:
         self._absent = Absent(agent.state, agent.node_name)
         self._nodes: list[Put] = []  # as an earlier life knew them
         self._malformed: dict[str, MalformedEntry] = {}
-        self._backoff = _Backoff(agent.node_name)
+        self._backoff = _Pauses(agent.node_name, first=FIRST_RETRY_SECONDS, longest=LONGEST_RETRY_SECONDS)
         self._writing = asyncio.Lock()
         self._moved = asyncio.Event()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from contivpp_core.backoff import Backoff
 from contivpp_core.cluster import IDS, MalformedValue, decode_claim
 from contivpp_core.errors import ContivError
 from contivpp_core.identity import annotation_for
@@ -24,7 +25,6 @@ from contivpp_core.kvstore import Compacted, KVStore, StoreUnavailable, WatchEve
 from contivpp_core.node import ClusterNode, NodeClaim
 from contivpp_core.published import published
 from contivpp_core.records import Record
-from contivpp_ksr.backoff import Backoff
 from contivpp_ksr.client import ApiClient
 from contivpp_ksr.resources import Resource
 from contivpp_ksr.sink import Change

@@ -18,10 +18,10 @@ from typing import Any
 
 import msgspec
 
+from contivpp_core.backoff import FIRST_SECONDS, LONGEST_SECONDS, Backoff
 from contivpp_core.clock import gently
 from contivpp_core.errors import ContivError
 from contivpp_core.records import Record
-from contivpp_ksr.backoff import FIRST_SECONDS, LONGEST_SECONDS, Backoff
 from contivpp_ksr.client import ApiClient, ApiFailure, Gone, Unreachable, failure
 from contivpp_ksr.reading import Event, Malformed, What
 from contivpp_ksr.resources import Resource

@@ -22,6 +22,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import NamedTuple
 
+from contivpp_core.backoff import Backoff
 from contivpp_core.clock import gently
 from contivpp_core.cluster import OBJECTS, object_key
 from contivpp_core.kubernetes_encode import encode
@@ -39,7 +40,6 @@ from contivpp_core.kvstore import (
 )
 from contivpp_core.markers import MARKER, marked_kind, marker_key, marker_value
 from contivpp_core.records import Record
-from contivpp_ksr.backoff import Backoff
 from contivpp_ksr.counters import Counters
 from contivpp_ksr.resources import RESOURCES, Resource
 from contivpp_ksr.sink import Change

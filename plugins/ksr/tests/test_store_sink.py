@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contivpp_core.backoff import Backoff
 from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import OBJECTS, object_key
 from contivpp_core.kubernetes import Namespace, Pod, decode
@@ -21,7 +22,6 @@ from contivpp_core.kvstore import Compare, DeleteKey, PutKey, TransactionResult
 from contivpp_core.markers import marked_kind, marker_key, sweep_of
 from contivpp_core.records import Record
 from contivpp_core.testing.kvstore import MemoryKVStore
-from contivpp_ksr.backoff import Backoff
 from contivpp_ksr.resources import RESOURCES
 from contivpp_ksr.sink import Change
 from contivpp_ksr.store_sink import LEADER, MOST_BYTES, MOST_OPERATIONS, StoreSink

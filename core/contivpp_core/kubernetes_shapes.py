@@ -35,6 +35,8 @@ def pairs(values: Mapping[str, str] | None, prefix: str = "") -> Pairs:
     """Return labels or annotations whose names begin with the prefix, in order."""
     if not values:
         return ()
+    if not prefix:
+        return tuple(sorted(values.items()))
     return tuple(sorted([pair for pair in values.items() if pair[0].startswith(prefix)]))
 
 

@@ -33,6 +33,8 @@ __all__ = ["ksr"]
 
 AT_ONCE = 50
 RATE, SECONDS = 100, 20
+BURSTS = 3
+"""The median of so many is told: how much of a burst is there at once is the server's doing."""
 REFERENCE = "kubernetes informer"
 
 
@@ -192,7 +194,8 @@ async def _measure(etcd: Etcd, api: ApiServer) -> list[Measured]:
             await client.told()
             await _put(etcd, [pod(each, str(number)) for each in range(PODS)])
             watches[kind] = await client.told()
-            bursts[kind] = await _burst(etcd, client, f"{number}-again")
+            found = [await _burst(etcd, client, f"{number}-{again}") for again in range(BURSTS)]
+            bursts[kind] = sorted(found, key=lambda each: each["cpu"])[BURSTS // 2]
             if kind == "tables":
                 answers = await _changes(api)
                 await asyncio.sleep(1)

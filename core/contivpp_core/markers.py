@@ -19,14 +19,11 @@ import secrets
 import msgspec
 
 from contivpp_core.cluster import OBJECTS, MalformedValue
-from contivpp_core.kubernetes import KINDS
 
-__all__ = ["MARKER", "REFLECTED", "marked_kind", "marker_key", "marker_value", "sweep_of"]
+__all__ = ["MARKER", "marked_kind", "marker_key", "marker_value", "sweep_of"]
 
 MARKER = "_complete"
 """The last part of a marker's key; no namespace and no name of an object is written so."""
-REFLECTED = frozenset(KINDS) - {"NodeConfig"}
-"""The kinds that the reflector mirrors, and marks; others are in the store as somebody has written them there."""
 
 
 class _Marker(msgspec.Struct):

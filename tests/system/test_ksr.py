@@ -33,6 +33,7 @@ from contivpp_ksr.client import ApiClient, ApiFailure, Unreachable
 from contivpp_ksr.config import KsrConfig
 from contivpp_ksr.plugin import KsrPlugin
 from contivpp_ksr.process import KsrProcess
+from contivpp_ksr.reflector import Pace, Reflector
 from contivpp_ksr.resources import RESOURCES
 from contivpp_sandbox.servers.certificates import Authority
 from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
@@ -40,7 +41,8 @@ from tests.servers.etcd import Etcd
 
 pytestmark = NEEDS_APISERVER
 
-DEPLOY = Path(__file__).parents[2] / "deploy" / "rbac"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+NODE_CONFIGS = RESOURCES["NodeConfig"].path
 NAMESPACE = "contivpp-system"
 PODS = "/api/v1/namespaces/{namespace}/pods"
 
@@ -66,16 +68,27 @@ def etcd(servers: tuple[Etcd, ApiServer]) -> Etcd:
 async def admin(api: ApiServer) -> AsyncIterator[Kubectl]:
     """Somebody who may do everything, in a cluster with our roles, a namespace x, and nothing in it."""
     async with api.admin() as found:
-        for path in sorted(DEPLOY.glob("*.yaml")):
+        for path in sorted(DEPLOY.glob("*/*.yaml")):
             await found.apply(path.read_text())
+        await answering(found, NODE_CONFIGS, 200)
         await found.create("/api/v1/namespaces", {"metadata": {"name": "x"}})
         for kind in ("pods", "services", "endpointslices", "networkpolicies"):
             base = {"endpointslices": "/apis/discovery.k8s.io/v1", "networkpolicies": "/apis/networking.k8s.io/v1"}
             await found.call("DELETE", f"{base.get(kind, '/api/v1')}/namespaces/x/{kind}?gracePeriodSeconds=0")
         for node in (await found.get("/api/v1/nodes"))["items"]:
             await found.delete(f"/api/v1/nodes/{node['metadata']['name']}")
+        for settings in (await found.get(NODE_CONFIGS))["items"]:
+            await found.delete(f"{NODE_CONFIGS}/{settings['metadata']['name']}")
         await found.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/contivpp-node-ids")
         yield found
+
+
+async def answering(admin: Kubectl, path: str, status: int) -> None:
+    """Wait until the server answers so; a definition takes a moment."""
+    end = time.monotonic() + 20
+    while (found := (await admin.call("GET", path))[0]) != status:
+        assert time.monotonic() < end, f"{path}: {found}"
+        await asyncio.sleep(0.05)
 
 
 async def token(admin: Kubectl, account: str, folder: Path) -> Path:
@@ -174,6 +187,47 @@ async def some_objects(admin: Kubectl) -> None:
         "spec": {"podSelector": {}, "ingress": [{**rule, "ports": [{"port": "http"}]}]},
     }
     await admin.create("/apis/networking.k8s.io/v1/namespaces/x/networkpolicies", policy)
+    await some_settings(admin)
+
+
+async def some_settings(admin: Kubectl) -> None:
+    spec = {"mainVPPInterface": {"interfaceName": "eth0", "ip": "10.0.0.1/24"}, "gateway": "10.0.0.254"}
+    settings = {"apiVersion": "nodeconfig.contiv.vpp/v1", "kind": "NodeConfig", "spec": spec}
+    await admin.create(NODE_CONFIGS, {**settings, "metadata": {"name": "node1"}})
+
+
+# --- a kind that somebody must define
+
+
+async def test_node_configs_come_and_go_with_their_definition(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    await some_objects(admin)
+    found: dict[str, Any] = {}
+
+    class Kept:
+        async def replace(self, resource: Any, records: Mapping[str, Any], kept: Any) -> None:
+            found.clear()
+            found.update(records)
+
+        def apply(self, resource: Any, changes: Any) -> None:
+            found.update(changes)
+
+    client = ApiClient(await access(api, admin, "contivpp-agent", tmp_path))
+    reflector = Reflector(client, RESOURCES["NodeConfig"], Kept(), pace=Pace(unserved=0.1))
+    task = asyncio.create_task(reflector.run())
+    try:
+        await until(lambda: "node1" in found, 20, "listed")
+        await admin.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/nodeconfigs.nodeconfig.contiv.vpp")
+        await until(lambda: not any(found.values()) and reflector.standing.reason, 30, "gone with its definition")
+        assert reflector.standing.connected
+        await admin.apply((DEPLOY / "crd" / "nodeconfig.yaml").read_text())
+        await answering(admin, NODE_CONFIGS, 200)
+        await some_settings(admin)
+        await until(lambda: found.get("node1"), 20, "defined and created again")
+        assert found["node1"].gateway == "10.0.0.254"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await client.close()
 
 
 # --- into etcd

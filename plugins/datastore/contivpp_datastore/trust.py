@@ -29,7 +29,7 @@ import msgspec
 from contivpp_core.cluster import MalformedValue
 from contivpp_core.kubernetes import KINDS
 from contivpp_core.kvstore import WatchEvent
-from contivpp_core.markers import REFLECTED, marked_kind, sweep_of
+from contivpp_core.markers import marked_kind, sweep_of
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM
 
 __all__ = ["NODE_KIND", "Trust", "kind_of"]
@@ -60,7 +60,7 @@ class Trust:
 
     def vouched(self, kind: str) -> bool:
         """Tell whether a kind's missing keys are objects that do not exist."""
-        if not self.reflected or kind not in REFLECTED:
+        if not self.reflected:
             return True
         sweep = self._sweeps.get(kind)
         return sweep is not None and sweep not in self._spent

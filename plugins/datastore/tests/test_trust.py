@@ -22,7 +22,6 @@ from contivpp_core.markers import MARKER, marked_kind, marker_key, marker_value
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_datastore.plugin import DatastorePlugin
-from contivpp_datastore.trust import Trust
 
 NODES = ("node1", "node2", "node3")
 
@@ -438,9 +437,3 @@ def test_nothing_that_exists_is_ever_forgotten(steps: list[tuple[str, str]]) -> 
 
     with TemporaryDirectory() as folder:
         run_simulated(scenario(Path(folder)))
-
-
-def test_kinds_that_nobody_reflects_need_no_marker():
-    trust = Trust(reflected=True)
-    assert trust.vouched("NodeConfig")
-    assert set(trust.doubted()) == set(KINDS) - {"NodeConfig"}

@@ -53,11 +53,16 @@ class Pace:
     initial_quiet: float = INITIAL_QUIET_SECONDS
     first_pause: float = FIRST_SECONDS
     longest_pause: float = LONGEST_SECONDS
+    unserved: float = 60.0
+    """After so long, on average, the server is asked again for a kind that it does not have."""
 
 
 @dataclass
 class Standing:
-    """How a reflector stands, and what it has counted so far. `listed`: a full list was delivered."""
+    """How a reflector stands, and what it has counted so far.
+
+    `listed`: a full list was delivered. A reason while `connected`: the server does not have the kind.
+    """
 
     listed: bool = False
     connected: bool = False
@@ -116,6 +121,9 @@ class Reflector:
                     self._backoff.tries = 1  # at once, but not again and again
                     continue
             except ContivError as error:
+                if self._not_served(error):
+                    await self._without_objects(str(error))
+                    continue
                 wait = error.retry_after if isinstance(error, ApiFailure) else 0.0
                 self._lost(str(error))
             except Exception as error:
@@ -131,8 +139,8 @@ class Reflector:
         kept: set[str] = set()
         try:
             version = await self._pages(records, kept)
-        except ContivError:
-            self.standing.failed_lists += 1
+        except ContivError as error:
+            self.standing.failed_lists += not self._not_served(error)
             raise
         await self._replace(version, records, kept)
 
@@ -182,6 +190,22 @@ class Reflector:
         standing.listed = True
         self._connected()
 
+    # --- a kind that the server does not have
+
+    def _not_served(self, error: ContivError) -> bool:
+        """Tell whether nobody has defined the kind. A server that starts answers 503 until it knows what is defined."""
+        return self.resource.optional and isinstance(error, ApiFailure) and error.status == 404
+
+    async def _without_objects(self, reason: str) -> None:
+        """Where there is no such kind, there are no objects of it. Look again later."""
+        if not (self.standing.connected and self.standing.reason):
+            await self._replace("", {}, set())
+            self.standing.reason = reason
+            self._tell(self)
+        self._list_again = True
+        self._backoff.reset()
+        await asyncio.sleep(self._pace.unserved * self._random.uniform(0.5, 1.5))
+
     # --- the watch
 
     async def _watch(self) -> None:
@@ -206,7 +230,7 @@ class Reflector:
         except ApiFailure as error:
             if not self._list_again:
                 raise
-            self.standing.failed_lists += 1
+            self.standing.failed_lists += not self._not_served(error)
             if error.status in _NO_MATTER_HOW:
                 raise
             if error.status in (400, 422):
@@ -305,7 +329,7 @@ class Reflector:
             log.error("%s cannot be read: what is known of it stays", what, extra={"reason": found.reason})
 
     def _connected(self) -> None:
-        if not self.standing.connected:
+        if not self.standing.connected or self.standing.reason:
             self.standing.connected, self.standing.reason = True, ""
             self._tell(self)
 

@@ -40,6 +40,8 @@ class FakeApiServer:
         """What clients have to show; "" is nothing."""
         self.refuse: list[tuple[int, Mapping[str, str]]] = []
         """Status and headers of the next answers."""
+        self.undefined: set[str] = set()
+        """Kinds that it does not know."""
         self.frozen = False
         """Watches are silent, and answers do not come."""
         self.requests: list[tuple[str, Mapping[str, str]]] = []
@@ -144,6 +146,8 @@ class FakeApiServer:
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return _status(401, "Unauthorized")
         kind = _KINDS[request.path]
+        if kind in self.undefined:
+            return _status(404, "the server could not find the requested resource")
         return await (self._watch(request, kind) if "watch" in request.query else self._list(request, kind))
 
     async def _one(self, request: web.Request) -> web.Response:

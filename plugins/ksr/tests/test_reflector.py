@@ -263,3 +263,37 @@ async def test_every_kind_is_reflected() -> None:
             kind: list(readable(server, kind)) for kind in samples
         }
     assert PACE.watch_list
+
+
+async def test_a_kind_that_nobody_has_defined_has_no_objects_until_somebody_does() -> None:
+    sink, server = DictSink(), FakeApiServer()
+    server.undefined.add("NodeConfig")
+    async with server.serving(), reflecting(server, sink, "NodeConfig") as reflectors:
+        standing = reflectors["NodeConfig"].standing
+        await until(lambda: standing.listed and standing.connected)
+        assert sink.records == {"NodeConfig": {}}
+        assert "could not find" in standing.reason
+        asked = len(server.requests)
+        await until(lambda: len(server.requests) > asked + 2)
+        assert (sink.lists, standing.failed_lists) == (1, 0)  # it is asked again, and that changes nothing
+
+        server.put("NodeConfig", node("n1"))
+        server.undefined.clear()
+        await until(lambda: sink.records["NodeConfig"].keys() == {"n1"})
+        assert (standing.connected, standing.reason) == (True, "")
+
+        server.undefined.add("NodeConfig")  # the definition is deleted, and all objects with it
+        server.cut()
+        await until(lambda: not sink.records["NodeConfig"])
+        assert standing.connected
+
+
+async def test_a_kind_of_kubernetes_that_is_not_there_is_a_fault() -> None:
+    sink, server = DictSink(), FakeApiServer()
+    server.undefined.add("Pod")
+    async with server.serving(), reflecting(server, sink) as reflectors:
+        standing = reflectors["Pod"].standing
+        await until(lambda: standing.failed_lists > 1)
+        assert not standing.listed
+        assert not standing.connected
+        assert not sink.records

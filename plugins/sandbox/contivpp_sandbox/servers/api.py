@@ -17,7 +17,11 @@ __all__ = ["Api", "ApiRefused", "list_path", "object_path"]
 
 _SECONDS = 30.0
 _MANAGER = "contivpp-sandbox"
-_NAMES = {"networkpolicies": "networking.k8s.io/v1", "endpointslices": "discovery.k8s.io/v1"}
+_NAMES = {
+    "networkpolicies": "networking.k8s.io/v1",
+    "endpointslices": "discovery.k8s.io/v1",
+    "nodeconfigs": "nodeconfig.contiv.vpp/v1",
+}
 
 
 class ApiRefused(SandboxError):

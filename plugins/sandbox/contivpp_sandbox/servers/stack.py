@@ -24,13 +24,13 @@ from contivpp_sandbox.sandbox.node import accepts
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.teardown import remains
 from contivpp_sandbox.servers import programs
-from contivpp_sandbox.servers.api import Api
+from contivpp_sandbox.servers.api import Api, list_path
 from contivpp_sandbox.servers.certificates import Authority
 from contivpp_sandbox.servers.layout import REFLECTORS, SYSTEM_NAMESPACE, Places, ksr_config, server_names
 
 __all__ = ["Servers"]
 
-RBAC = Path(__file__).parents[4] / "deploy" / "rbac"
+MANIFESTS = [Path(__file__).parents[4] / "deploy" / folder for folder in ("crd", "rbac")]
 _SECONDS = 90.0
 _ETCD_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -61,8 +61,9 @@ class Servers:
         ):
             if not executable:
                 raise MachineLacks(missing)
-        if not RBAC.is_dir():
-            raise MachineLacks(f"{RBAC}: the roles of the API server are not there: run this from a checkout")
+        for folder in MANIFESTS:
+            if not folder.is_dir():
+                raise MachineLacks(f"{folder}: what the API server is to have is not there: run this from a checkout")
 
     async def start(self) -> None:
         """Make certificates, and start everything."""
@@ -72,8 +73,9 @@ class Servers:
         with self._progress.step("etcd and kube-apiserver") as step:
             await self.run(*first)
             step.detail = f"at {SERVERS_ADDRESS}, for nodes only; from outside by {self.places.api_socket}"
-        for path in sorted(RBAC.glob("*.yaml")):
+        for path in (path for folder in MANIFESTS for path in sorted(folder.glob("*.yaml"))):
             await self._api.apply(path.read_text("utf-8"))
+        await self._until("apiserver", lambda: self._serves("NodeConfig"))
         if reflectors := [name for name in self.names if name in REFLECTORS]:
             with self._progress.step("contivpp ksr") as step:
                 await self.run(*reflectors)
@@ -184,6 +186,9 @@ class Servers:
             return (await self._api.call("GET", "/readyz"))[0] == 200
         except SandboxError:
             return False
+
+    async def _serves(self, kind: str) -> bool:
+        return (await self._api.call("GET", f"{list_path(kind)}?limit=1"))[0] == 200
 
     async def _until(self, name: str, condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         end = asyncio.get_running_loop().time() + _SECONDS

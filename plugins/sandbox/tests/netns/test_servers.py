@@ -32,6 +32,12 @@ kind: NetworkPolicy
 metadata: {name: closed, namespace: y}
 spec: {podSelector: {}}
 """
+NODE_CONFIG = """\
+apiVersion: nodeconfig.contiv.vpp/v1
+kind: NodeConfig
+metadata: {{name: node2}}
+spec: {{mainVPPInterface: {{interfaceName: host-uplink0, ip: {}}}, gateway: "{}"}}
+"""
 BAD = """\
 kind: Pod
 metadata: {name: Not_Good}
@@ -57,6 +63,13 @@ def box(request: pytest.FixtureRequest) -> Iterator[Sandboxes]:
         yield made
     finally:
         made.clear()
+
+
+def _nodes(box: Sandboxes) -> str:
+    """What node1 knows of the nodes."""
+    (found,) = (each for each in json.loads(box.run("status", "-o", "json")[0])["nodes"] if each["name"] == "node1")
+    get = ("get", "nodes", "--socket", found["agentSocket"])
+    return box.run("exec", "--node", "node1", "--", sys.executable, "-m", "contivpp_core.cli", *get)[0]
 
 
 def _mode(box: Sandboxes) -> str:
@@ -90,9 +103,18 @@ def test_what_the_server_refuses_is_told_in_its_words(box: Sandboxes) -> None:
     assert "Pod default/Not_Good: the API server refuses" in errors
     assert "a lowercase RFC 1123 subdomain" in errors
     assert "Not_Good" not in (box.folder() / "pods.json").read_text()
-    nodeconfig = "kind: NodeConfig\nmetadata: {name: node1}\n"
-    _, errors = box.run("apply", "-f", "-", stdin=nodeconfig, code=2)
-    assert "objects of kind NodeConfig are not served yet" in errors
+    _, errors = box.run("apply", "-f", "-", stdin=NODE_CONFIG.format("192.168.16.77/24", "1.2.3.4/"), code=2)
+    assert "NodeSettings node2: '1.2.3.4/' does not appear to be" in errors
+
+
+def test_a_node_is_given_another_address(box: Sandboxes) -> None:
+    box.run("apply", "-f", "-", stdin=NODE_CONFIG.format("192.168.16.77/24", ""))
+    cells = json.loads(box.run("matrix", "-o", "json")[0])
+    assert cells
+    assert all(cell["ok"] for cell in cells)
+    assert "192.168.16.77" in _nodes(box)
+    box.run("delete", "-f", "-", stdin=NODE_CONFIG.format("192.168.16.77/24", ""))
+    assert "192.168.16.77" not in _nodes(box)
 
 
 def test_files_are_for_their_owner_only(box: Sandboxes) -> None:

@@ -59,7 +59,7 @@ _IN_STATE_DIR = Path()  # the ledger is where the configuration says
 
 @dataclass(frozen=True)
 class Condition:
-    """Whether something that readiness needs holds, and if not, why."""
+    """Whether something that readiness needs holds, and if not, why; a `reason` beside `ok` is a note for people."""
 
     ok: bool
     reason: str = ""
@@ -147,12 +147,15 @@ class Agent:
         """Tell whether an enabled plugin fills a table from outside."""
         return any(table in entry.plugin.sources for entry in self.hooks.plugins)
 
-    def set_condition(self, name: str, ok: bool, reason: str = "") -> None:
-        """State whether something that readiness needs holds; a plugin's conditions begin with its name."""
+    def set_condition(self, name: str, ok: bool, reason: str = "", *, note: str = "") -> None:
+        """State whether something that readiness needs holds; a plugin's conditions begin with its name.
+
+        `reason` is told while it does not hold, `note` while it does.
+        """
         before = self.conditions.get(name)
-        self.conditions[name] = Condition(ok, "" if ok else reason)
+        self.conditions[name] = Condition(ok, note if ok else reason)
         if before != self.conditions[name]:
-            log.info("condition %s", name, extra={"ok": ok, "reason": reason})
+            log.info("condition %s", name, extra={"ok": ok, "reason": self.conditions[name].reason})
 
     def readiness(self) -> dict[str, Condition]:
         """Return every condition, with those of the dataplanes."""

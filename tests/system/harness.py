@@ -57,6 +57,7 @@ class Node:
         self.config["contiv"] = {
             "cniSocket": self.cni_socket,
             "podInterface": "afpacket" if vpp.real else "tap",
+            "runtimeSocket": "none",
             **settings.get("contiv", {}),
         }
         self.agent: asyncio.subprocess.Process | None = None

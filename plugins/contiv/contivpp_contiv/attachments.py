@@ -8,7 +8,8 @@ across restarts of the agent. A DEL breaks off an ADD of the same attachment tha
 
 Attachments are keyed by container ID and interface, so a late DEL of an old sandbox never touches the new one.
 
-An agent that starts takes down what vanished meanwhile: an attachment whose network namespace is gone.
+An agent that starts takes down what vanished meanwhile: an attachment whose network namespace is gone. `runtime`
+compares the others with the container runtime's sandboxes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Sequence, Set
+from collections.abc import Coroutine, Iterable, Sequence, Set
 from typing import Any, Literal
 
 import msgspec
@@ -51,6 +52,9 @@ CLEAN_UP_SECONDS = 2.0  # how long an answer waits for things that are being tak
 BURIAL_RETRY_SECONDS = 5.0
 CLOSING_SECONDS = 1.0  # how long the kernel may take over a TAP whose VPP is gone
 CLOSING_POLL_SECONDS = 0.05
+
+Fate = Literal["there", "gone", "hidden"]
+"""What became of a network namespace; `hidden`: it cannot be looked for."""
 
 
 class Attachments:
@@ -90,11 +94,11 @@ class Attachments:
 
     async def _vanished(self, pods: Sequence[LocalPod]) -> list[LocalPod]:
         """Return those whose network namespaces are gone; those that cannot be looked for are kept for later."""
-        fates = await asyncio.gather(*(self._fate(pod) for pod in pods))
-        self._hidden = [pod for pod, fate in zip(pods, fates, strict=True) if fate == "hidden"]
-        return [pod for pod, fate in zip(pods, fates, strict=True) if fate == "gone"]
+        fates = await self.fates(pods)
+        self._hidden = [pod for pod in pods if fates[pod.key] == "hidden"]
+        return [pod for pod in pods if fates[pod.key] == "gone"]
 
-    async def _fate(self, pod: LocalPod) -> Literal["there", "gone", "hidden"]:
+    async def _fate(self, pod: LocalPod) -> Fate:
         if pod.netns == HOST:
             return "there"
         try:
@@ -113,7 +117,21 @@ class Attachments:
         known = [pod for pod in hidden if self._agent.state.get(LOCAL_POD.name, pod.key) == pod]
         for pod in await self._vanished(known):
             log.warning("a pod vanished while the agent was away", extra={"attachment": pod.key})
-            await self.forget(pod.key)
+            await self.forget(pod.key, f"{pod.pod}: its network namespace is gone")
+
+    async def fates(self, pods: Iterable[LocalPod]) -> dict[str, Fate]:
+        """Return what became of the network namespaces of attachments."""
+        asked = {pod.key: self._fate(pod) for pod in pods}
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+
+    def busy(self, key: str) -> bool:
+        """Tell whether a CNI call for an attachment is under way."""
+        return key in self._locks
+
+    @property
+    def buried(self) -> frozenset[str]:
+        """The container IDs of attachments that are being taken down."""
+        return frozenset(pod.container_id for pod, _ in self._burials.values())
 
     async def stop(self) -> None:
         """Leave everything as it is; the ledger knows what is unfinished."""
@@ -264,15 +282,22 @@ class Attachments:
         """Disconnect a pod. An attachment that is not known is success."""
         await self.forget(attachment_key(request.container_id, request.interface))
 
-    async def forget(self, key: str) -> None:
+    async def forget(self, key: str, cause: str = "") -> None:
         """Disconnect an attachment by its key."""
         if adding := self._adding.get(key):
             adding.cancel()
         async with self._locks.hold(key):
             pod: LocalPod | None = self._agent.state.get(LOCAL_POD.name, key)
             if pod is not None:
-                await self._remove(pod, f"CNI DEL {pod.pod}")
+                await self._remove(pod, cause or f"CNI DEL {pod.pod}")
             await self._buried(key)
+
+    async def clear(self, pod: LocalPod, why: str) -> bool:
+        """Disconnect an attachment that nobody asks for any more, unless a CNI call has it, or it is another by now."""
+        if self.busy(pod.key) or self._agent.state.get(LOCAL_POD.name, pod.key) != pod:
+            return False
+        await self.forget(pod.key, f"{pod.pod}: {why}")  # it has the lock at once, as nobody holds it
+        return True
 
     async def _remove(self, pod: LocalPod, cause: str) -> None:
         """Replace an attachment by its tombstone; what it consists of is taken down in the background."""
@@ -318,7 +343,7 @@ class Attachments:
         """Disconnect what a runtime does not name any more, of this network only: others have runtimes of their own."""
         known: list[LocalPod] = self._agent.state.table(LOCAL_POD.name).records()
         stale = [pod.key for pod in known if pod.network == network and pod.key not in valid | self._adding.keys()]
-        results = await asyncio.gather(*(self.forget(key) for key in stale), return_exceptions=True)
+        results = await asyncio.gather(*(self.forget(key, f"CNI GC {key}") for key in stale), return_exceptions=True)
         faults = [f"{key}: {error}" for key, error in zip(stale, results, strict=True) if error is not None]
         if stale:
             log.info("GC", extra={"network": network, "removed": len(stale) - len(faults), "failed": len(faults)})

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contivpp_core.config import Section
 
@@ -23,6 +23,13 @@ class ContivConfig(Section):
     """Where the CNI executable finds the agent."""
     cni_log_bytes: int = Field(default=1 << 20, ge=0)
     """When the log of CNI calls, `cni.log` in the agent's run directory, is rotated (three old ones stay); 0: none."""
+    runtime_socket: str = "auto"
+    """The container runtime's socket, where it serves the CRI; `auto`: the one of the usual places; `none`: not used."""
+    runtime_check_seconds: float = Field(default=300.0, ge=10)
+    """How often attachments are compared with the runtime's sandboxes, about, besides after changes."""
+    runtime_grace_seconds: float = Field(default=600.0, ge=240)
+    """How old an attachment must be before it counts that the runtime never listed its sandbox; the kubelet gives the
+    making of a sandbox 240 s."""
     node_id: int | None = Field(default=None, ge=1, alias="nodeID")
     """The node's ID, from which its subnets follow; without one, the node claims one that is free."""
     id_rest_seconds: float = Field(default=600.0, ge=10, alias="idRestSeconds")
@@ -67,6 +74,14 @@ class ContivConfig(Section):
     @property
     def _largest_mtu(self) -> int:
         return self.underlay_mtu - (VXLAN_OVERHEAD if self.node_to_node_transport == "vxlan" else 0)
+
+    @field_validator("runtime_socket")
+    @classmethod
+    def _socket(cls, value: str) -> str:
+        path = value.removeprefix("unix://")  # as the kubelet and crictl have it
+        if path not in ("auto", "none") and not path.startswith("/"):
+            raise ValueError("give the path of the runtime's socket (/run/containerd/containerd.sock), auto or none")
+        return path
 
     @model_validator(mode="after")
     def _fits(self) -> ContivConfig:

@@ -28,8 +28,10 @@ from contivpp_contiv.node import (
     UplinkRenderer,
 )
 from contivpp_contiv.pods import PodRenderer
-from contivpp_contiv.records import LOCAL_POD, TABLES, LocalPod, attachment_key
+from contivpp_contiv.records import CONTAINER_RUNTIME, LOCAL_POD, TABLES, LocalPod, attachment_key
 from contivpp_contiv.registry import Registry, planned_records
+from contivpp_contiv.runtime.strangers import RuntimeRenderer
+from contivpp_contiv.runtime.watch import Connect, RuntimeWatch, connect
 from contivpp_core.agent import Agent
 from contivpp_core.config import ConfigSection
 from contivpp_core.errors import RequestError
@@ -38,22 +40,29 @@ from contivpp_core.ledger import LedgerError
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.records import AnyTable
 from contivpp_core.renderers import Renderer
-from contivpp_core.state import Put, State, Write
+from contivpp_core.state import Put, Ready, State, Write
 
 __all__ = ["ContivPlugin", "plugin"]
 
 log = logging.getLogger(__name__)
 
 CNI_LOG = "cni.log"
+UNPLANNED = ("cniSocket", "cniLogBytes", "runtimeSocket", "runtimeCheckSeconds", "runtimeGraceSeconds")
+
 
 class ContivPlugin(Plugin):
-    """Node and pod wiring. `serve` False opens no socket: a rig calls `serve_cni` itself."""
+    """Node and pod wiring. `serve` False opens no socket: a rig calls `serve_cni` itself.
+
+    Without `runtime` the container runtime is asked only by a plugin that serves.
+    """
 
     name: ClassVar[str] = "contiv"
     requires: ClassVar[tuple[str, ...]] = ("vpp", "linux")
 
-    def __init__(self, *, serve: bool = True) -> None:
+    def __init__(self, *, serve: bool = True, runtime: Connect | None = None) -> None:
         self._serve = serve
+        self._connect = connect if serve and runtime is None else runtime
+        self._watch: RuntimeWatch | None = None
         self._attachments: Attachments | None = None
         self._altered: AlteredLinks | None = None
         self._registry: Registry | None = None
@@ -66,7 +75,7 @@ class ContivPlugin(Plugin):
     @hookimpl
     def config_section(self) -> ConfigSection:
         """Contribute the section `contiv`."""
-        return ConfigSection("contiv", ContivConfig, unplanned=("cniSocket", "cniLogBytes"))
+        return ConfigSection("contiv", ContivConfig, unplanned=UNPLANNED)
 
     @hookimpl
     def tables(self) -> list[AnyTable]:
@@ -90,6 +99,7 @@ class ContivPlugin(Plugin):
             PeerRenderer(name, config),
             PodRenderer(),
             LostRenderer(),
+            RuntimeRenderer(),
         ]
 
     @hookimpl
@@ -112,6 +122,10 @@ class ContivPlugin(Plugin):
         await self._altered.start()
         self._attachments = Attachments(agent, config)
         await self._attachments.start()
+        await agent.controller.write("container runtime", [Ready(CONTAINER_RUNTIME.name)])
+        if self._connect is not None:
+            self._watch = RuntimeWatch(agent, config, self._attachments, connect=self._connect)
+            await self._watch.start()
         if self._serve:
             if config.cni_log_bytes:
                 self._log = CniLog(agent.config.settings.run_dir / CNI_LOG, config.cni_log_bytes)
@@ -123,6 +137,8 @@ class ContivPlugin(Plugin):
         if self._server is not None:
             await self._server.stop()
             self._server = None
+        if self._watch is not None:
+            await self._watch.stop()
         if self._attachments is not None:
             await self._attachments.stop()
         if self._altered is not None:

@@ -20,6 +20,7 @@ from contivpp_core.records import AnyTable, Record, Table
 
 __all__ = [
     "ALTERED_LINK",
+    "CONTAINER_RUNTIME",
     "DEFAULT_ROUTE",
     "HOST_LINK",
     "LOCAL_POD",
@@ -32,12 +33,14 @@ __all__ = [
     "TOMBSTONES",
     "UPLINK",
     "AlteredLink",
+    "ContainerRuntime",
     "Dns",
     "HostLink",
     "LocalPod",
     "Peer",
     "PodInterface",
     "PodRoute",
+    "Stranger",
     "Uplink",
     "attachment_key",
 ]
@@ -205,6 +208,24 @@ class AlteredLink(Record, frozen=True, kw_only=True):
 
 ALTERED_LINK = Table("AlteredLink", AlteredLink, key=lambda record: record.attachment, persistent=True)
 
+
+class Stranger(msgspec.Struct, frozen=True, order=True):
+    """A sandbox that the runtime has, with an address of this node's pod subnet, and without an attachment."""
+
+    id: str
+    pod: str
+    address: str
+
+
+class ContainerRuntime(Record, frozen=True, kw_only=True):
+    """What is wrong with the runtime at a socket: no answers for a while, or sandboxes that are not known here."""
+
+    socket: str
+    fault: str = ""
+    strangers: tuple[Stranger, ...] = ()
+
+
+CONTAINER_RUNTIME = Table("ContainerRuntime", ContainerRuntime, key=lambda record: record.socket)
 HOST_LINK = Table("HostLink", HostLink, key=lambda record: record.name)
 REMEMBERED = Table("RememberedSettings", NodeSettings, key=lambda record: record.name)
 """The operator's settings of this node as they were known last; they count until the cluster's store tells them."""
@@ -212,7 +233,17 @@ UPLINK = Table("Uplink", Uplink, key=lambda record: record.name, derived=True)
 PEER = Table("Peer", Peer, key=lambda record: record.name, derived=True)
 OWN_NODE = Table("OwnNode", ClusterNode, key=lambda record: record.name, derived=True)
 """This node as it is to be published."""
-TABLES: tuple[AnyTable, ...] = (LOCAL_POD, ALTERED_LINK, POD_INTERFACE, HOST_LINK, REMEMBERED, UPLINK, PEER, OWN_NODE)
+TABLES: tuple[AnyTable, ...] = (
+    LOCAL_POD,
+    ALTERED_LINK,
+    POD_INTERFACE,
+    CONTAINER_RUNTIME,
+    HOST_LINK,
+    REMEMBERED,
+    UPLINK,
+    PEER,
+    OWN_NODE,
+)
 """The tables of this plugin."""
 
 ENCODER = msgspec.json.Encoder()

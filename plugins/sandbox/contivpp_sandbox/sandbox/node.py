@@ -94,6 +94,7 @@ class SandboxNode:
         settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
         place = self.folder
         wiring: dict[str, Any] = {"mainInterface": MAIN_INTERFACE, "underlayMTU": self._inventory.mtu}
+        wiring["runtimeSocket"] = "none"  # this machine's runtime has nothing to do with it
         if self._inventory.dataplane == "embedded":
             wiring["afPacketLimit"] = 0  # what limits their number is a defect of real VPP
         sockets = {"apiSocket": place.api_socket, "cliSocket": place.cli_socket, "statsSocket": place.stats_socket}

@@ -24,7 +24,7 @@ class ContivConfig(Section):
     cni_log_bytes: int = Field(default=1 << 20, ge=0)
     """When the log of CNI calls, `cni.log` in the agent's run directory, is rotated (three old ones stay); 0: none."""
     runtime_socket: str = "auto"
-    """The container runtime's socket, where it serves the CRI; `auto`: the one of the usual places; `none`: not used."""
+    """Where the container runtime serves the CRI; `auto`: at one of the usual places; `none`: it is not asked."""
     runtime_check_seconds: float = Field(default=300.0, ge=10)
     """How often attachments are compared with the runtime's sandboxes, about, besides after changes."""
     runtime_grace_seconds: float = Field(default=600.0, ge=240)

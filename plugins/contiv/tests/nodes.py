@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from contivpp_contiv.plugin import ContivPlugin
+from contivpp_contiv.runtime.watch import Connect
 from contivpp_core.agent import Agent
 from contivpp_core.clock import run_simulated
 from contivpp_core.events import VppConnected
@@ -175,22 +176,25 @@ class FakePlugin(Plugin):
 class Node:
     """An agent that can be killed; its ledger and the world outlive it."""
 
-    def __init__(self, *, vpp_up: bool = True, prefix: int = 24) -> None:
+    def __init__(
+        self, *, vpp_up: bool = True, prefix: int = 24, runtime: Connect | None = None, **settings: Any
+    ) -> None:
         self.world = World()
+        self.runtime, self.settings = runtime, settings
         self.ledger = Ledger.open(None)
         self.vpp_up = vpp_up
         self.prefix = prefix
         self.agent: Agent
 
     async def start(self) -> None:
-        self.contiv = ContivPlugin(serve=False)
+        self.contiv = ContivPlugin(serve=False, runtime=self.runtime)
         vpp = FakePlugin(self.world, "vpp", up=self.vpp_up)
         plugins = [vpp, FakePlugin(self.world, "linux"), IpamPlugin(), self.contiv]
         config = {
             "nodeName": "node1",
             "plugins": ["vpp", "linux", "ipam", "contiv"],
             "ipam": {"podSubnetOneNodePrefixLen": self.prefix},
-            "contiv": {"addDeadlineSeconds": 20, "hostInterconnect": "tap"},
+            "contiv": {"addDeadlineSeconds": 20, "hostInterconnect": "tap", **self.settings},
         }
         self.agent = Agent(config, plugins, ledger=self.ledger, ledger_path=None, serve=False)
         await self.agent.start()

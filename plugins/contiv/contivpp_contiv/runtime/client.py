@@ -37,7 +37,7 @@ _OPTIONS = (
 
 
 class CriClient:
-    """A connection with the runtime at a unix socket; an asynchronous context manager. Every call raises RuntimeFault."""
+    """A connection with the runtime at a unix socket; every call raises RuntimeFault."""
 
     def __init__(self, socket: str, *, seconds: float = CALL_SECONDS) -> None:
         self._socket, self._seconds = socket, seconds

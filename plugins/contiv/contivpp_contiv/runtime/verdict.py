@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which attachments belong to sandboxes that the runtime does not have any more. Pure: answers and times in, keys out.
 
-That a sandbox is not listed proves little by itself. containerd stores a sandbox only after its CNI ADD; a node may have
-a second runtime, and other users of CNI, whose containers this one never knew; and a runtime may serve before it has
-read all that it has. So it counts only
+That a sandbox is not listed proves little by itself. containerd lists a sandbox only after its CNI ADD (1.6.20: when
+the whole of RunPodSandbox is done); a node may have a second runtime, and other users of CNI, whose containers this one
+never knew; and one may serve before it has read all that it has. So it counts only
 
 - for attachments that CNI_ARGS name a Kubernetes pod of, and for which no CNI call is under way;
 - when all answers over at least `AGAIN_SECONDS` were without the sandbox, and nothing but whole answers was in between;
@@ -63,8 +63,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered from one answer to the next; times are the loop's, in seconds.
 
     `known`: since when each attachment is known. `listed`: container IDs of attachments that the runtime has listed.
-    `doubted`: attachments without a sandbox that is ready, and since which answer. `strange`: the same of sandboxes that
-    are ready, and that nobody has asked a network for.
+    `doubted`: attachments without a sandbox that is ready, and since which answer. `strange`: sandboxes that are ready
+    and have no attachment, and since which answer.
     """
 
     known: Mapping[str, float] = {}
@@ -111,7 +111,7 @@ def answered(
 
 def claims(record: Pod | None, pod: LocalPod, node: str) -> bool:
     """Tell whether a pod of Kubernetes may have this attachment: it runs here, and its address is not another one."""
-    if record is None or record.node not in ("", node) or record.host_network or record.phase in _ENDED:
+    if record is None or record.node != node or record.host_network or record.phase in _ENDED:
         return False
     return not record.addresses or pod.address in record.addresses
 

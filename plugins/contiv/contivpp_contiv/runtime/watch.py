@@ -266,7 +266,6 @@ class RuntimeWatch:
         old: list[ContainerRuntime] = self._agent.state.table(CONTAINER_RUNTIME.name).records()
         new = [] if runtime is None else [runtime]
         if old != new:
-            kept = {each.socket for each in new}
-            writes: list[Write] = [Delete(CONTAINER_RUNTIME.name, each.socket) for each in old if each.socket not in kept]
-            writes += [Put(CONTAINER_RUNTIME.name, each) for each in new]
-            await self._agent.controller.write("container runtime", writes)
+            table, kept = CONTAINER_RUNTIME.name, {each.socket for each in new}
+            writes: list[Write] = [Delete(table, each.socket) for each in old if each.socket not in kept]
+            await self._agent.controller.write("container runtime", [*writes, *(Put(table, each) for each in new)])

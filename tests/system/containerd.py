@@ -139,18 +139,26 @@ class Containerd:
         path.write_text(json.dumps(content))
         return str(path)
 
-    async def run_pod(self, name: str, *, namespace: str = "default", attempt: int = 0) -> str:
+    async def run_pod(
+        self, name: str, *, namespace: str = "default", attempt: int = 0, host_network: bool = False
+    ) -> str:
         """RunPodSandbox; return its ID."""
-        return (await self.crictl("runp", self._sandbox(name, namespace, attempt))).strip()
+        return (await self.crictl("runp", self._sandbox(name, namespace, attempt, host_network=host_network))).strip()
 
-    def _sandbox(self, name: str, namespace: str = "default", attempt: int = 0) -> str:
+    def _sandbox(
+        self, name: str, namespace: str = "default", attempt: int = 0, *, host_network: bool = False
+    ) -> str:
+        node = 2  # NamespaceMode.NODE
         return self._write(
             f"{namespace}-{name}",
             {
                 "metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}", "attempt": attempt},
-                "hostname": name,
+                "hostname": "" if host_network else name,
                 "dns_config": {"servers": ["127.0.0.1"]},
-                "linux": {"cgroup_parent": f"/{self.rig.machine.group}"},
+                "linux": {
+                    "cgroup_parent": f"/{self.rig.machine.group}",
+                    "security_context": {"namespace_options": {"network": node} if host_network else {}},
+                },
             },
         )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -93,3 +94,20 @@ async def test_agent_is_down_when_a_container_is_removed(engine: Podman, before:
     cache = engine.rig.machine.root / "var/lib/cni/results"
     (cache / f"{NETWORK}-{container}-eth0").unlink()  # what podman itself leaves then
     await before.is_back()
+
+
+async def test_without_a_runtime_that_serves_the_cri_containers_stay(engine: Podman) -> None:
+    rig = engine.rig
+    rig.config["contiv"]["runtimeSocket"] = "auto"
+    container = await engine.run("one", "sleep", "1000000")
+    await rig.kill_agent()
+    await rig.start_agent()
+
+    def told() -> str:
+        return str(rig.get("status")["conditions"].get("contiv runtime", {}).get("reason", ""))
+
+    await until(lambda: "not offered: no socket among /run/containerd/containerd.sock" in told(), 10, "it is told")
+    await asyncio.sleep(5)
+    assert [pod["container_id"] for pod in rig.get("tables", "LocalPod")["records"]] == [container]
+    assert rig.get("status")["ready"]
+    await engine("rm", "--force", "--time", "0", "one")

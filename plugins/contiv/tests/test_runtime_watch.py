@@ -320,3 +320,20 @@ def test_the_socket_goes_and_comes(play: Any) -> None:
         assert told(node).startswith("crisp")
 
     play(scene)
+
+
+def test_what_another_runtime_has_listed_does_not_count(play: Any) -> None:
+    async def scene(node: Node, runtime: Runtime) -> None:
+        await connect(node, runtime, 1, 2)
+        await asyncio.sleep(MINUTE)
+        await node.kill()
+        runtime.path = node.settings["runtimeSocket"] = str(Path(runtime.path).rename(f"{runtime.path}2"))
+        del runtime.known["c1"]
+        await node.start()
+        await asyncio.sleep(5 * MINUTE)
+        assert attached(node) == ["c1", "c2"]  # which goes as one that was never listed: by its age
+        assert node.ledger.items(LISTED)["c2"] == runtime.path.encode()
+        await asyncio.sleep(10 * MINUTE)
+        assert attached(node) == ["c2"]
+
+    play(scene)

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 CONDITION = "contiv runtime"
 LISTED = "contiv.listed"
-"""Where the ledger keeps the container IDs of attachments that the runtime has listed."""
+"""Where the ledger keeps the container IDs of attachments that a runtime has listed, with its socket."""
 USUAL = ("/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/cri-dockerd.sock")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 SOON_SECONDS = 5.0
@@ -109,7 +109,6 @@ class RuntimeWatch:
 
     async def start(self) -> None:
         """Begin, when the ledger's attachments are taken over; the first comparison is made at once."""
-        self._memory = Memory(listed=frozenset(self._agent.ledger.items(LISTED)))
         self._unfollow = self._agent.controller.follow(self._changed)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=CONDITION)
 
@@ -161,13 +160,15 @@ class RuntimeWatch:
 
     async def _compare(self) -> None:
         configured = self._config.runtime_socket
-        self._socket, reason = find_socket(configured)
-        if not self._socket:
+        found, reason = find_socket(configured)
+        if found != self._socket:
+            self._use(found)
+        if not found:
             if configured not in ("auto", "none"):
                 raise RuntimeFault(reason)
             await self._unused(reason)
             return
-        async with await self._connect(self._socket) as client:
+        async with await self._connect(found) as client:
             try:
                 version, sandboxes = await client.version(), await client.sandboxes()
             except NoCri as error:
@@ -177,8 +178,14 @@ class RuntimeWatch:
                 return
             strangers = await self._conclude(client, sandboxes)
         self._silent_since = None
-        self._agent.set_condition(CONDITION, True, note=f"{version} at {self._socket}")
-        await self._tell(ContainerRuntime(socket=self._socket, strangers=strangers))
+        self._agent.set_condition(CONDITION, True, note=f"{version} at {found}")
+        await self._tell(ContainerRuntime(socket=found, strangers=strangers))
+
+    def _use(self, socket: str) -> None:
+        """Ask at another socket than before: what another runtime has listed says nothing about this one."""
+        ledger = self._agent.ledger.items(LISTED)
+        listed = (found for found, where in ledger.items() if where == socket.encode())
+        self._socket, self._memory = socket, Memory(known=self._memory.known, listed=frozenset(listed))
 
     async def _conclude(self, client: Client, sandboxes: list[Sandbox]) -> tuple[Stranger, ...]:
         """Do what follows from an answer, and see to it that doubts are settled; return sandboxes to be told of."""
@@ -190,15 +197,15 @@ class RuntimeWatch:
             self._soon(AGAIN_SECONDS)
         elif memory.young(now, self._config.runtime_grace_seconds):
             self._soon(YOUNG_SECONDS)
-        await self._remember()
+        await self._remember({pod.container_id for pod in pods})
         await self._remove(pods, sandboxes, now)
         return await self._strangers(client, sandboxes, now)
 
-    async def _remember(self) -> None:
-        """Keep in the ledger what has been listed, of attachments that are still there."""
-        there, listed = self._agent.ledger.items(LISTED).keys(), self._memory.listed
-        writes = [LedgerWrite(LISTED, found, b"") for found in sorted(listed - there)]
-        writes += [LedgerWrite(LISTED, found, None) for found in sorted(there - listed)]
+    async def _remember(self, attached: set[str]) -> None:
+        """Keep in the ledger what has been listed, and where, of attachments that are still there."""
+        ledger, here = self._agent.ledger.items(LISTED), self._socket.encode()
+        writes = [LedgerWrite(LISTED, each, here) for each in sorted(self._memory.listed) if ledger.get(each) != here]
+        writes += [LedgerWrite(LISTED, each, None) for each in sorted(ledger.keys() - attached)]
         if writes:
             await self._agent.ledger.commit(*writes)
 

@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 from contivpp_contiv.plugin import ContivPlugin
 from contivpp_contiv.records import (
     ALTERED_LINK,
+    CONTAINER_RUNTIME,
     HOST_LINK,
     LOCAL_POD,
     REMEMBERED,
     AlteredLink,
+    ContainerRuntime,
     HostLink,
     LocalPod,
     PodRoute,
+    Stranger,
 )
 from contivpp_core.agent import Agent
 from contivpp_core.kubernetes import NODE, NODE_SETTINGS, InterfaceSettings, Node, NodeAddress, NodeSettings
@@ -156,6 +159,23 @@ RECORDS: dict[str, tuple[AnyTable, st.SearchStrategy[Any]]] = {
                 link=st.sampled_from((2, 3)),
                 mac=st.sampled_from(("", "02:00:00:00:00:77")),
                 lost=st.sampled_from(((), ("MTU 1400",))),
+            ),
+        ),
+        (
+            CONTAINER_RUNTIME,
+            st.builds(
+                ContainerRuntime,
+                socket=st.sampled_from(("/run/a.sock", "/run/b.sock")),
+                fault=st.sampled_from(("", "no answer")),
+                strangers=st.lists(
+                    st.builds(
+                        Stranger,
+                        id=st.sampled_from(("a", "b")),
+                        pod=st.sampled_from(("default/p", "default/q")),
+                        address=st.sampled_from(("10.1.1.2", "10.1.1.3")),
+                    ),
+                    max_size=3,
+                ).map(tuple),
             ),
         ),
     )

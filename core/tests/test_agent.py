@@ -262,8 +262,9 @@ def test_a_condition_that_does_not_hold_says_why() -> None:
         agent.set_condition("trial id", False, "no node ID yet")
         assert not agent.ready
         assert agent.readiness()["trial id"].reason == "no node ID yet"
-        agent.set_condition("trial id", True)
+        agent.set_condition("trial id", True, "no node ID yet", note="ID 7")
         assert agent.ready
+        assert agent.readiness()["trial id"].reason == "ID 7"
         agent.scheduler.domain_down("vpp", "VPP is not connected")
         assert agent.readiness()["dataplane vpp"].reason == "VPP is not connected"
         assert not agent.ready

@@ -119,6 +119,7 @@ async def test_many_pods_at_once(dataplane: str) -> None:
     count = PODS if dataplane == "embedded" else min(PODS, REAL_VPP_PODS)
     print(f"seed {SEED}, {ROUNDS} rounds of {count} pods")
     async with node(dataplane, own_mounts=True) as rig, containerd(rig) as daemon:
+        rig.config["contiv"] |= {"runtimeSocket": daemon.socket, "runtimeCheckSeconds": 10}
         await rig.start_agent()
         before = Baseline(rig, daemon.traces)
         await before.take()

@@ -26,7 +26,8 @@ def attachment(container: str, interface: str = "eth0", namespace: str = "defaul
     )  # fmt: skip
 
 
-PODS = [attachment("a"), attachment("a", "net1"), attachment("b"), attachment("c"), attachment("d", namespace="")]
+TOOL = attachment("tool", namespace="")
+PODS = [attachment("a"), attachment("a", "net1"), attachment("b"), TOOL, attachment("c")]
 IDS = sorted({pod.container_id for pod in PODS})
 
 evidences = st.builds(
@@ -121,6 +122,15 @@ def test_an_attachment_without_a_sandbox(evidence: Evidence, before: str, goes: 
     assert set(vanished(memory, pods, answer, {"b/eth0": evidence}, AGAIN_SECONDS, grace=GRACE)) == (
         {"b/eth0"} if goes else set()
     )
+
+
+def test_one_that_no_kubernetes_pod_has_stays_whatever_the_runtime_lists() -> None:
+    memory = Memory(listed=frozenset({"tool"}))
+    for now in (0.0, GRACE):
+        memory = answered(memory, PODS, listed({"a": True}), now)
+    for netns in ("there", "gone"):
+        evidence = {TOOL.key: Evidence(netns=netns, kubernetes="no")}  # type: ignore[arg-type]
+        assert vanished(memory, PODS, listed({"a": True}), evidence, GRACE, grace=GRACE) == {}
 
 
 @pytest.mark.parametrize("kubernetes", ["yes", "no", "unknown", "none"])

@@ -236,7 +236,7 @@ def test_without_answers_nothing_goes_and_it_is_told(play: Any, fault: Exception
         await asyncio.sleep(10 * MINUTE)
         assert attached(node) == ["c1"]
         assert told(node).startswith("its sandboxes are not known")
-        assert str(fault) in faults(node)["container runtime"]
+        assert str(fault) in faults(node)[f"container runtime {runtime.path}"]
         calls = runtime.calls
         await asyncio.sleep(60 * MINUTE)
         assert 60 <= runtime.calls - calls <= 130  # with growing pauses, up to a minute

@@ -28,7 +28,7 @@ class RuntimeRenderer:
         """Return the faults."""
         runtime: ContainerRuntime = view.get(self.table, key)
         if runtime.fault:
-            yield Fault(subject="container runtime", reason=runtime.fault)
+            yield Fault(subject=f"container runtime {key}", reason=runtime.fault)
         for each in {each.id: each for each in runtime.strangers}.values():
             reason = f"has {each.address}, an address of this node's pods, in sandbox {each.id}, without an attachment"
             cure = "its address may be given to another pod: delete the pod, so that its controller makes it again"

@@ -7,15 +7,15 @@ never knew; and one may serve before it has read all that it has. So it counts o
 
 - for attachments that CNI_ARGS name a Kubernetes pod of, and for which no CNI call is under way;
 - when all answers over at least `AGAIN_SECONDS` were without the sandbox, and nothing but whole answers was in between;
-- when Kubernetes does not say that the pod has the attachment's address;
 
 and then when one of these holds:
 
 - the network namespace is gone;
-- the same runtime has listed the sandbox before: IDs are never used again, so it has been removed;
-- it was never listed, the attachment is older than `grace`, Kubernetes is known to know nothing of it, and the answer
-  has sandboxes of other attachments, so this is the runtime that makes our pods. A runtime that died in the middle of
-  making a sandbox leaves such attachments.
+- the same runtime has listed the sandbox before (IDs are never used again, so it has been removed), and Kubernetes,
+  where there is one, is known not to claim the attachment (`claims`);
+- it was never listed, the attachment is older than `grace`, Kubernetes is there and known not to claim it, and the
+  answer has sandboxes of other attachments, so this is the runtime that makes our pods. A runtime that died in the
+  middle of making a sandbox leaves such attachments.
 
 A sandbox that is listed, but has ended, may still get its DEL: of it only a namespace that is gone counts.
 """

@@ -4,12 +4,14 @@
 The core's own settings stand at the top level; each enabled plugin may contribute one section below its name
 (hook `config_section`). Which plugins are enabled is itself a setting, so reading has two steps: `Source` is the
 file as it is written, with its list of plugins; `Config` is the whole, checked against the sections of these
-plugins. A fault is one line: `file: path.in.file: reason`.
+plugins. A fault is one line: `file: path.in.file: reason`. It repeats the value that is wrong, but nothing that may be
+secret: the value of a setting whose name says so (who gives a password where its file is asked for), a URL's user.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from contivpp_core.errors import ConfigError
 
@@ -27,6 +30,9 @@ __all__ = ["DEFAULT_PLUGINS", "Config", "ConfigSection", "CoreSettings", "DriftS
 DEFAULT_PLUGINS = ("vpp", "linux", "ipam", "contiv")
 ENVIRONMENT = {"CONTIVPP_NODE_NAME": "nodeName", "CONTIVPP_LOG_LEVEL": "logLevel"}
 """Variables that replace a setting: one configuration can then serve every node of a cluster."""
+
+_SECRET_SETTING = re.compile(r"password|token|secret|key|credential", re.IGNORECASE)
+_USER_OF_URL = re.compile(r"://[^\s'\"]*@")
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -175,9 +181,8 @@ class Source:
         return f"no setting and no section of an enabled plugin has this name; known are {known}"
 
     def _lines(self, faults: Iterable[tuple[str, str]]) -> list[str]:
-        return [
-            f"{self.name}: {path}: {reason}" if path else f"{self.name}: {reason}" for path, reason in faults
-        ]
+        lines = [f"{path}: {reason}" if path else reason for path, reason in faults]
+        return [f"{self.name}: {_USER_OF_URL.sub('://***@', line)}" for line in lines]
 
 
 class Config:
@@ -202,7 +207,7 @@ def _validate(model: type[S], data: object) -> tuple[S | None, list[tuple[str, s
         return None, [
             (
                 ".".join(str(part) for part in _written(model, fault["loc"])),
-                _reason(fault["type"], fault["msg"], fault["input"]),
+                _reason(fault),
             )
             for fault in error.errors(include_url=False)
         ]
@@ -214,15 +219,17 @@ def _written(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[int |
     return path if field is None else (field.alias or path[0], *path[1:])
 
 
-def _reason(kind: str, message: str, value: object) -> str:
-    if kind == "extra_forbidden":
+def _reason(fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
         return "unknown setting"
-    if kind == "missing":
+    if fault["type"] == "missing":
         return "is missing"
-    message = message.removeprefix("Value error, ")
-    if kind == "value_error" or isinstance(value, dict | list):
+    message = fault["msg"].removeprefix("Value error, ")
+    setting = next((part for part in reversed(fault["loc"]) if isinstance(part, str)), "")
+    secret = _SECRET_SETTING.search(setting) is not None
+    if fault["type"] == "value_error" or isinstance(fault["input"], dict | list) or secret:
         return message
-    return f"{message}, got {value!r}"
+    return f"{message}, got {fault['input']!r}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,16 @@ class IpamSection(Section):
     ranges: tuple[Range, ...] = ()
 
 
+class Reach(Section):
+    url: int = 0
+    endpoints: tuple[str, ...] = ()
+    password_file: Path = Path("/p")
+    token: int = 0
+    key: Literal["a"] = "a"
+
+
 IPAM = ConfigSection("ipam", IpamSection)
+REACH = ConfigSection("reach", Reach)
 
 
 def read(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> Source:
@@ -141,3 +151,32 @@ def test_any_content_is_either_accepted_or_a_list_of_faults(data: object) -> Non
     if told is not None:
         assert told
         assert all(fault.startswith("file: ") for fault in told)
+
+
+SECRET = "hunter2"
+URL = f"https://root:{SECRET}/@x@10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"reach: {{url: '{URL}'}}", id="a URL with a password"),
+        pytest.param(f"reach: {{endpoints: '{URL}'}}", id="one URL for a list of them"),
+        pytest.param(f"reach: '{URL}'", id="a URL for a section"),
+        pytest.param(f"logLevel: '{URL}'", id="a URL for a word"),
+        pytest.param(f"'{URL}': 1", id="a URL for a name"),
+        pytest.param("reach: {passwordFile: 72}", id="a password in digits for its file"),
+        pytest.param("reach: {token: [[hunter2]]}", id="a token for a list"),
+        pytest.param("reach: {token: hunter2}", id="a token for a number"),
+        pytest.param("reach: {key: hunter2}", id="a key for a word"),
+        pytest.param("reach: {password: hunter2}", id="a password for its file"),
+        pytest.param("password: hunter2", id="a password at the top"),
+        pytest.param("token: {hunter2: [}", id="no YAML"),
+    ],
+)
+def test_a_fault_never_repeats_what_may_be_secret(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text).check([REACH])
+    told = "".join(caught.value.faults).replace(str(tmp_path), "")
+    assert SECRET not in told
+    assert "72" not in told

@@ -43,8 +43,8 @@ class Credentials(NamedTuple):
     ssl: ssl.SSLContext | bool
     server_name: str | None = None
 
-    def __repr__(self) -> str:  # a token must not reach a log
-        return f"Credentials({self.server})"
+    def __repr__(self) -> str:  # neither a token nor a password in the URL may reach a log
+        return f"Credentials({self.server.rpartition('@')[2]})"
 
 
 class Access(Protocol):
@@ -108,6 +108,7 @@ class FileAccess:
             except (OSError, UnicodeDecodeError) as error:
                 raise AccessError(f"the token of the API server cannot be read: {error}") from error
         ca, certificate, key = self._tls
+        _check(token)
         context = _context(ca, certificate, key) if self._server.startswith("https") else False
         return Credentials(self._server, token, context)
 
@@ -148,9 +149,11 @@ class OfficialAccess:
         authorization = ""
         for name in ("BearerToken", "authorization"):  # asking renews a token that is about to end
             authorization = authorization or found.get_api_key_with_prefix(name) or ""
+        token = authorization.partition(" ")[2].strip() or authorization
+        _check(token)
         return Credentials(
             str(found.host).rstrip("/"),
-            authorization.partition(" ")[2].strip() or authorization,
+            token,
             self._ssl(found),
             getattr(found, "tls_server_name", None),
         )
@@ -158,6 +161,8 @@ class OfficialAccess:
     def _load(self) -> Any:
         import kubernetes  # noqa: PLC0415 (half a second and 20 MB, once)
 
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.INFO)
         config: Any = kubernetes.config
         found = kubernetes.client.Configuration()
         if self._kubeconfig is None:
@@ -188,7 +193,15 @@ class OfficialAccess:
         return self._tls[1]
 
 
+_TALKATIVE = ("oauthlib", "requests_oauthlib", "urllib3")
+"""Loggers of what the official package renews tokens with: at level debug they tell tokens and secrets."""
 _TLS_FILES = ("ssl_ca_cert", "cert_file", "key_file")
+
+
+def _check(token: str) -> None:
+    """Refuse what cannot be a token, before a header is made of it; the text is not told."""
+    if not (token.isascii() and token.isprintable()):
+        raise AccessError("the token of the API server is none: it has characters, or more lines, that no token has")
 
 
 def _path(name: str | None) -> Path | None:

@@ -29,6 +29,21 @@ def _loopback(value: str) -> str:
     return value
 
 
+def _absolute(value: Path | None) -> Path | None:
+    if value is not None and not value.is_absolute():  # who gives the token itself is not to read it in a log
+        raise ValueError("must be the absolute path of a file")
+    return value
+
+
+def _server(value: str) -> str:
+    if "@" in value:
+        raise ValueError("must hold neither user nor password: set tokenFile, or certificateFile and keyFile")
+    return value
+
+
+File = Annotated[Path | None, AfterValidator(_absolute)]
+
+
 class KsrConfig(Section):
     """Without `server` and `kubeconfig` it is the configuration of a pod, else kubectl's.
 
@@ -38,11 +53,11 @@ class KsrConfig(Section):
     kubeconfig: Path | None = None
     context: str = ""
     """The context of the kubeconfig; empty: its current one."""
-    server: str = Field(default="", pattern=r"^(https?://[^/]+/?)?$")
-    ca_file: Path | None = None
-    token_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
+    server: Annotated[str, AfterValidator(_server)] = Field(default="", pattern=r"^(https?://[^/]+/?)?$")
+    ca_file: File = None
+    token_file: File = None
+    certificate_file: File = None
+    key_file: File = None
     watch_list: bool = True
     """Ask for the first list as a stream, where the server can do that: it spares the server's memory."""
     page_size: int = Field(default=500, ge=1, le=10_000)

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import logging
 import os
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,17 +25,26 @@ from contivpp_ksr.testing import FakeApiServer
 NODES = "/api/v1/nodes"
 
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 @asynccontextmanager
-async def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[ApiClient]:
+async def listening(handler: Handler) -> AsyncIterator[str]:
     application = web.Application()
-    application.router.add_get("/{rest:.*}", handler)
+    application.router.add_route("*", "/{rest:.*}", handler)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = ApiClient(FileAccess(f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    yield client
-    await client.close()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(handler: Handler) -> AsyncIterator[ApiClient]:
+    async with listening(handler) as url:
+        client = ApiClient(FileAccess(url))
+        yield client
+        await client.close()
 
 
 async def test_a_new_token_is_used_at_once(tmp_path: Path) -> None:
@@ -68,6 +80,55 @@ async def test_a_token_is_in_no_text(tmp_path: Path) -> None:
     found = await FileAccess("http://127.0.0.1:1", token=tmp_path / "token").credentials()
     assert found.token == "secret"
     assert "secret" not in f"{found} {found!r}"
+
+
+async def test_a_file_that_holds_no_token_is_told_without_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    async with FakeApiServer().serving() as server:
+        client = ApiClient(FileAccess(server.url, token=path))
+        for text in ("hunter2\nand: more", "hunter2\0", "hunter2 \u00e9"):
+            path.write_text(text)
+            with pytest.raises(AccessError, match="token") as told:
+                await client.get(NODES)
+            assert "hunter2" not in "".join(traceback.format_exception(told.value))
+        await client.close()
+
+
+async def test_an_issuer_s_tokens_are_in_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the official package uses to renew tokens tells them at level debug."""
+
+    async def issuer(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.json_response({"token_endpoint": f"http://{request.host}/token"})
+        return web.json_response({"id_token": "hunter2-new", "refresh_token": "hunter2-next", "token_type": "Bearer",
+                                  "access_token": "hunter2-access"})  # fmt: skip
+
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    async with listening(issuer) as url:
+        settings = {
+            "client-id": "c",
+            "client-secret": "hunter2-client",
+            "id-token": jwt({"exp": 1}),
+            "idp-issuer-url": url,
+            "refresh-token": "hunter2-refresh",
+        }
+        found = {
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "u", "user": {"auth-provider": {"name": "oidc", "config": settings}}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        (tmp_path / "config").write_text(json.dumps(found))
+        assert (await OfficialAccess(tmp_path / "config").credentials()).token == "hunter2-new"
+    assert "hunter2" not in caplog.text
+
+
+def jwt(claims: dict[str, int]) -> str:
+    parts = (json.dumps({"alg": "none"}), json.dumps(claims), "s")
+    return ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
 
 
 async def test_a_kubeconfig_is_read_and_read_again(tmp_path: Path) -> None:
@@ -151,6 +212,8 @@ async def test_a_refusal_that_is_no_status_is_told_with_its_text() -> None:
     [
         pytest.param({"server": "10.0.0.1"}, "server", id="no URL"),
         pytest.param({"server": "https://a", "kubeconfig": "/x"}, "either 'server'", id="two ways"),
+        pytest.param({"server": "https://root:hunter2@a"}, "neither user nor password", id="a password in the URL"),
+        pytest.param({"server": "https://a", "tokenFile": "hunter2"}, "absolute path", id="a token for its file"),
         pytest.param({"caFile": "/x"}, "need 'server'", id="files without a server"),
         pytest.param({"server": "https://a", "keyFile": "/x"}, "need each other", id="half a certificate"),
         pytest.param({"healthAddress": "0.0.0.0:9191"}, "no loopback address", id="open to all"),

@@ -20,7 +20,9 @@ __all__ = [
     "RANGE",
     "REVOKE",
     "ROLE_ADD",
+    "ROLE_GET",
     "ROLE_GRANT",
+    "ROLE_REVOKE",
     "STATUS",
     "TXN",
     "USER_ADD",
@@ -71,3 +73,5 @@ USER_PASSWORD = _method("Auth/UserChangePassword", "AuthUserChangePassword", "Au
 USER_GRANT = _method("Auth/UserGrantRole", "AuthUserGrantRole", "AuthResponse")
 ROLE_ADD = _method("Auth/RoleAdd", "AuthRoleAdd", "AuthResponse")
 ROLE_GRANT = _method("Auth/RoleGrantPermission", "AuthRoleGrantPermission", "AuthResponse")
+ROLE_GET = _method("Auth/RoleGet", "AuthRoleGet", safe=True)
+ROLE_REVOKE = _method("Auth/RoleRevokePermission", "AuthRoleRevokePermission", "AuthResponse")

@@ -22,7 +22,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -174,11 +174,11 @@ class ApiServer:
     # --- asking it
 
     @asynccontextmanager
-    async def client(self, token: str) -> AsyncIterator[Kubectl]:
-        """Ask it with a token."""
+    async def client(self, token: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Kubectl]:
+        """Ask it with a token, and further headers."""
         context = ssl.create_default_context(cafile=self.ca)
         connector = aiohttp.TCPConnector(ssl=context, limit=50)
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {token}", **(headers or {})}
         async with aiohttp.ClientSession(self.url, connector=connector, headers=headers) as session:
             yield Kubectl(session)
 

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped roles and policies against a real kube-apiserver, both ways: by its audit log, what our programs ask for is
+all that is granted; and what they have no need of is refused, also to an agent that was taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from contivpp_core.agent import Agent
+from contivpp_core.cluster import claim_value, id_key
+from contivpp_core.node import NODE_CLAIM, ClusterNode, NodeClaim
+from contivpp_core.testing.kvstore import MemoryKVStore
+from contivpp_ksr.access import FileAccess
+from contivpp_ksr.claims import CONFIG_MAP
+from contivpp_ksr.config import KsrConfig
+from contivpp_ksr.plugin import KsrPlugin
+from contivpp_ksr.process import KsrProcess
+from contivpp_ksr.resources import RESOURCES
+from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
+from tests.servers.etcd import Etcd
+
+pytestmark = NEEDS_APISERVER
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "rbac"
+NAMESPACE = "contivpp-system"
+AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "rules": [{"level": "Metadata", "omitStages": ["RequestReceived", "ResponseStarted"]}],
+}
+MERGE = "application/merge-patch+json"
+
+
+class Use(NamedTuple):
+    """A verb on a resource; the name is "" where the authorizer is told none, or the rule names none."""
+
+    verb: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    folder = tmp_path_factory.mktemp("rbac")
+    (folder / "audit.yaml").write_text(yaml.safe_dump(AUDIT))
+    arguments = (f"--audit-policy-file={folder / 'audit.yaml'}", f"--audit-log-path={folder / 'audit.log'}")
+    with Etcd(folder / "etcd") as etcd, ApiServer(folder, etcd.endpoint, arguments=arguments) as api:
+        yield api
+
+
+@pytest.fixture
+async def admin(api: ApiServer) -> AsyncIterator[Kubectl]:
+    """Somebody who may do everything, in a cluster with our roles, two nodes, and a pod of our agent on the first."""
+    async with api.admin() as found:
+        for path in sorted(DEPLOY.glob("*.yaml")):
+            await found.apply(path.read_text())
+        for node in ("node1", "node2"):
+            await found.delete(f"/api/v1/nodes/{node}")
+            await found.create("/api/v1/nodes", {"metadata": {"name": node}})
+        await found.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}")
+        yield found
+
+
+async def token(admin: Kubectl, account: str, folder: Path, *, node: str = "") -> Path:
+    """Return a file with a token of one of our service accounts; with `node` as kubelet gives it to a pod there."""
+    spec: dict[str, Any] = {"expirationSeconds": 3600}
+    if node:
+        pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+        container = {"name": "c", "image": "i"}
+        pod = {
+            "metadata": {"name": f"agent-{node}"},
+            "spec": {"nodeName": node, "serviceAccountName": account, "containers": [container]},
+        }
+        await admin.delete(f"{pods}/agent-{node}")
+        made = await admin.create(pods, pod)
+        spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1", "name": f"agent-{node}", "uid": made["metadata"]["uid"]}
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
+    status, found = await admin.call("POST", path, {"spec": spec})
+    assert status == 201, found
+    result = folder / f"{account}-{node}"
+    result.write_text(found["status"]["token"])
+    return result
+
+
+# --- what is granted is what is used
+
+
+async def granted(admin: Kubectl, account: str) -> set[Use]:
+    """Return what the shipped manifests let an account do."""
+    objects = [each for path in sorted(DEPLOY.glob("*.yaml")) for each in yaml.safe_load_all(path.read_text())]
+    found: set[Use] = set()
+    for binding in objects:
+        if not binding["kind"].endswith("Binding") or account not in [each["name"] for each in binding.get("subjects", ())]:
+            continue
+        reference = binding["roleRef"]
+        (role,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (reference["kind"], reference["name"])]
+        namespace = role["metadata"].get("namespace", "")
+        for rule in role["rules"]:
+            names = rule.get("resourceNames", [""])
+            found |= {Use(verb, resource, namespace, name) for verb, resource, name in
+                      itertools.product(rule["verbs"], rule["resources"], names)}  # fmt: skip
+    return found
+
+
+def used(api: ApiServer, account: str) -> tuple[set[Use], list[str]]:
+    """Return what an account has asked for, and what of it was refused by the authorizer."""
+    uses, refused = set(), []
+    for line in (api.folder / "audit.log").read_text().splitlines():
+        event = json.loads(line)
+        if event["user"]["username"] != f"system:serviceaccount:{NAMESPACE}:{account}":
+            continue
+        reference = event.get("objectRef")
+        if reference is None or event["annotations"]["authorization.k8s.io/decision"] != "allow":
+            refused.append(f"{event['verb']} {event['requestURI']}")
+            continue
+        uses.add(Use(event["verb"], reference["resource"], reference.get("namespace", ""), reference.get("name", "")))
+    return uses, refused
+
+
+def ruled(uses: Iterable[Use], rules: Iterable[Use]) -> set[Use]:
+    """Return uses as rules say them: without a name, where there is a rule without."""
+    rules = set(rules)
+    return {each._replace(name="") if each._replace(name="") in rules else each for each in uses}
+
+
+async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def test_what_an_agent_may_do_is_what_it_does(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    found = FileAccess(api.url, ca=api.ca, token=await token(admin, "contivpp-agent", tmp_path, node="node1"))
+    config = {"nodeName": "node1", "plugins": ["ksr"], "stateDir": str(tmp_path), "runDir": str(tmp_path)}
+    agent = Agent(config, [KsrPlugin(found)], ledger_path=None, serve=False)
+    await agent.start()
+    try:
+        await until(lambda: agent.ready, "ready")
+        plugin = agent.plugin("ksr")
+        assert isinstance(plugin, KsrPlugin)
+        for number in (1, 2):  # the first makes the book
+            assert await plugin.id_book.claim(NodeClaim(node_id=number, name=f"node{number}"), None)
+        await until(lambda: agent.state.get(NODE_CLAIM.name, "2"), "the book")
+        await plugin.publisher.publish(ClusterNode(name="node1", node_id=1, vpp_addresses=("192.168.16.1/24",)))
+        await admin.delete("/api/v1/nodes/node2")
+        assert await plugin.id_book.free(NodeClaim(node_id=2, name="node2"), 5.0)
+        assert await plugin.id_book.forget("node2")
+        await until(lambda: not agent.state.get(NODE_CLAIM.name, "2").held, "the node is gone")
+    finally:
+        await agent.stop()
+    await _nothing_is_granted_in_vain(api, admin, "contivpp-agent")
+
+
+async def test_what_the_reflector_may_do_is_what_it_does(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    store = MemoryKVStore()
+    found = FileAccess(api.url, ca=api.ca, token=await token(admin, "contivpp-ksr", tmp_path))
+    config = KsrConfig(socket=tmp_path / "ksr.sock", lockSeconds=2)
+    process = KsrProcess(config, store, node_name="node1", access=found)
+    task = asyncio.create_task(process.run())
+    try:
+        await until(lambda: not process.unready, "ready")
+        await store.put(id_key(1), claim_value("node1"))
+        await until(lambda: process.annotator.written, "the annotation")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await _nothing_is_granted_in_vain(api, admin, "contivpp-ksr")
+
+
+async def _nothing_is_granted_in_vain(api: ApiServer, admin: Kubectl, account: str) -> None:
+    rules = await granted(admin, account)
+    end = time.monotonic() + 30
+    while True:  # a watch is in the log when it has ended
+        uses, refused = used(api, account)
+        uses = ruled(uses, rules)
+        if rules <= uses or time.monotonic() > end:
+            break
+        await asyncio.sleep(0.5)
+    assert refused == []
+    assert uses == rules
+    assert {use.resource for use in rules if use.verb == "list"} >= {kind.path.rpartition("/")[2] for kind in RESOURCES.values()}
+
+
+# --- an agent that was taken over
+
+
+@asynccontextmanager
+async def in_force(admin: Kubectl, we: Kubectl) -> AsyncIterator[None]:
+    """Wait until the policy for Node objects is in force."""
+    label = {"metadata": {"labels": {"x/y": "1"}}}
+    end = time.monotonic() + 30
+    while (await we.call("PATCH", "/api/v1/nodes/node1", label, kind=MERGE))[0] < 300:
+        assert time.monotonic() < end
+        await admin.merge("/api/v1/nodes/node1", {"metadata": {"labels": {"x/y": None}}})
+        await asyncio.sleep(0.2)
+    yield
+
+
+OURS = {"metadata": {"annotations": {"contivpp.io/node-id": "1"}}}
+
+
+async def test_an_agent_changes_its_own_node_object_only(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    path = await token(admin, "contivpp-agent", tmp_path, node="node1")
+    async with api.client(path.read_text()) as we, in_force(admin, we):
+        status, answer = await we.call("PATCH", "/api/v1/nodes/node1", OURS, kind=MERGE)
+        assert status == 200, answer
+        for patch in (OURS, {"metadata": {"annotations": {"contivpp.io/addresses": "{}"}}}):
+            status, answer = await we.call("PATCH", "/api/v1/nodes/node2", patch, kind=MERGE)
+            assert status == 422, answer
+            assert "an agent annotates its own node only" in answer["message"]
+        status, answer = await we.call("PATCH", "/api/v1/nodes/node1", {"spec": {"unschedulable": True}}, kind=MERGE)
+        assert status == 422, answer
+    async with api.client((await token(admin, "contivpp-ksr", tmp_path, node="node1")).read_text()) as reflector:
+        status, answer = await reflector.call("PATCH", "/api/v1/nodes/node2", OURS, kind=MERGE)
+        assert status == 200, answer  # it writes the IDs of all nodes
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"),
+    [
+        pytest.param({}, 200, id="who does not say where it runs"),
+        pytest.param({"authentication.kubernetes.io%2fnode-name": "node1"}, 200, id="on this node"),
+        pytest.param({"authentication.kubernetes.io%2fnode-name": "node2"}, 422, id="on another"),
+    ],
+)
+async def test_what_a_token_says_of_its_node_counts(
+    api: ApiServer, admin: Kubectl, extra: Mapping[str, str], status: int
+) -> None:
+    headers = {f"Impersonate-Extra-{name}": value for name, value in extra.items()}
+    headers |= {"Impersonate-User": f"system:serviceaccount:{NAMESPACE}:contivpp-agent"}
+    async with api.client("admin-of-the-test", headers) as we, in_force(admin, we):
+        found, answer = await we.call("PATCH", "/api/v1/nodes/node1", OURS, kind=MERGE)
+        assert found == status, answer
+
+
+REACH: Mapping[str, tuple[str, str, Any]] = {
+    "secrets": ("GET", "/api/v1/secrets", None),
+    "a token": ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/contivpp-ksr/token", {"spec": {}}),
+    "a pod": ("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": {"name": "x"}}),
+    "a role": ("PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/contivpp-agent", {"rules": []}),
+    "the policy": (
+        "DELETE",
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/contivpp-node-annotations",
+        None,
+    ),
+    "its binding": (
+        "DELETE",
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/contivpp-node-annotations",
+        None,
+    ),
+    "the book": ("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}", None),
+    "a book elsewhere": ("POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": CONFIG_MAP}}),
+    "a kubelet": ("GET", "/api/v1/nodes/node1/proxy/pods", None),
+    "a node's status": ("PATCH", "/api/v1/nodes/node1/status", OURS),
+}
+
+
+@pytest.mark.parametrize("account", ["contivpp-agent", "contivpp-ksr"])
+@pytest.mark.parametrize("what", REACH)
+async def test_what_an_intruder_would_like_is_refused(
+    api: ApiServer, admin: Kubectl, tmp_path: Path, account: str, what: str
+) -> None:
+    method, path, body = REACH[what]
+    async with api.client((await token(admin, account, tmp_path, node="node1")).read_text()) as we:
+        kind = MERGE if method == "PATCH" else "application/json"
+        status, answer = await we.call(method, path, body, kind=kind)
+        assert status == 403, answer

@@ -39,6 +39,12 @@ AUDIT = {
     "rules": [{"level": "Metadata", "omitStages": ["RequestReceived", "ResponseStarted"]}],
 }
 MERGE = "application/merge-patch+json"
+BOOK = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}"
+
+
+def entry(node: str, *, freed: float = 0.0) -> str:
+    """Return what the book says of an ID."""
+    return claim_value(node, freed=freed).decode()
 
 
 class Use(NamedTuple):
@@ -68,7 +74,7 @@ async def admin(api: ApiServer) -> AsyncIterator[Kubectl]:
         for node in ("node1", "node2"):
             await found.delete(f"/api/v1/nodes/{node}")
             await found.create("/api/v1/nodes", {"metadata": {"name": node}})
-        await found.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}")
+        await found.delete(BOOK)
         yield found
 
 
@@ -150,8 +156,9 @@ async def test_what_an_agent_may_do_is_what_it_does(api: ApiServer, admin: Kubec
         await until(lambda: agent.ready, "ready")
         plugin = agent.plugin("ksr")
         assert isinstance(plugin, KsrPlugin)
-        for number in (1, 2):  # the first makes the book
-            assert await plugin.id_book.claim(NodeClaim(node_id=number, name=f"node{number}"), None)
+        assert await plugin.id_book.claim(NodeClaim(node_id=1, name="node1"), None)  # which makes the book
+        await admin.merge(BOOK, {"data": {"2": entry("node2")}})
+        assert await plugin.id_book.claim(NodeClaim(node_id=3, name="node1"), None)
         await until(lambda: agent.state.get(NODE_CLAIM.name, "2"), "the book")
         await plugin.publisher.publish(ClusterNode(name="node1", node_id=1, vpp_addresses=("192.168.16.1/24",)))
         await admin.delete("/api/v1/nodes/node2")
@@ -245,6 +252,84 @@ async def test_what_a_token_says_of_its_node_counts(
         assert found == status, answer
 
 
+IDS = {
+    "1": entry("node1"), "2": entry("node2"), "3": entry("node3", freed=5.0), "4": entry("node1", freed=5.0),
+    "5": "unreadable", "6": entry("node10"), "8": '{"name":"node8"}', "9": claim_value("node9", replaces=2).decode(),
+}  # fmt: skip
+MINE, MINE_RESTS, THEIRS, THEIRS_REST = entry("node1"), entry("node1", freed=6.0), entry("node2"), entry("node2", freed=6.0)
+REPLACING = claim_value("node1", replaces=2).decode()
+
+
+async def book(admin: Kubectl, we: Kubectl, entries: Mapping[str, str]) -> None:
+    """Make the book, and wait until the policy for it is in force."""
+    await admin.delete(BOOK)
+    await admin.create(BOOK.rpartition("/")[0], {"metadata": {"name": CONFIG_MAP}, "data": dict(entries)})
+    end = time.monotonic() + 30
+    while (await we.call("PATCH", BOOK, {"data": {"2": MINE}}, kind=MERGE))[0] < 300:
+        assert time.monotonic() < end
+        await admin.merge(BOOK, {"data": {"2": THEIRS}})
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        pytest.param({"7": MINE}, True, id="a free ID"),
+        pytest.param({"7": REPLACING}, True, id="a free ID in place of another"),
+        pytest.param({"3": MINE}, True, id="an ID that rests"),
+        pytest.param({"5": MINE}, True, id="an entry that nobody can read"),
+        pytest.param({"1": MINE_RESTS}, True, id="its own let rest"),
+        pytest.param({"4": MINE}, True, id="its own taken back"),
+        pytest.param({"2": THEIRS_REST}, True, id="another's let rest"),
+        pytest.param({"8": entry("node8", freed=6.0)}, True, id="another's let rest that was written shorter"),
+        pytest.param({"9": entry("node9", freed=6.0)}, True, id="another's let rest that replaced one"),
+        pytest.param({"7": MINE, "2": THEIRS_REST}, True, id="two at once"),
+        pytest.param({"2": MINE}, False, id="another's taken"),
+        pytest.param({"6": MINE}, False, id="that of one whose name begins alike"),
+        pytest.param({"2": MINE_RESTS}, False, id="another's taken, resting"),
+        pytest.param({"2": None}, False, id="another's removed"),
+        pytest.param({"2": "unreadable"}, False, id="another's spoiled"),
+        pytest.param({"1": THEIRS}, False, id="its own given away"),
+        pytest.param({"7": THEIRS}, False, id="claimed for another"),
+        pytest.param({"7": THEIRS_REST}, False, id="resting for another from nowhere"),
+        pytest.param({"2": entry("node20", freed=6.0)}, False, id="another's let rest in another name"),
+        pytest.param({"3": entry("node3", freed=9e9)}, False, id="a rest prolonged"),
+        pytest.param({"7": '{"name":"node1","name":"node2"}'}, False, id="claimed in two names"),
+        pytest.param({"2": '{"name":"node2","freed":6.0,"name":"node1"}'}, False, id="let rest in two names"),
+        pytest.param({"2": entry("node2", freed=0.0)[:-1] + ',"replaces":3}'}, False, id="another's changed"),
+        pytest.param({"7": MINE, "2": MINE}, False, id="one of two"),
+    ],
+)
+async def test_an_agent_claims_ids_for_its_own_node_only(
+    api: ApiServer, admin: Kubectl, tmp_path: Path, changes: Mapping[str, str | None], allowed: bool
+) -> None:
+    async with api.client((await token(admin, "contivpp-agent", tmp_path, node="node1")).read_text()) as we:
+        await book(admin, we, IDS)
+        status, answer = await we.call("PATCH", BOOK, {"data": changes}, kind=MERGE)
+        assert status == (200 if allowed else 422), answer
+
+
+async def test_a_large_book_is_judged_as_well(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    async with api.client((await token(admin, "contivpp-agent", tmp_path, node="node1")).read_text()) as we:
+        await book(admin, we, {str(number): entry(f"node{number}") for number in range(1, 10_001)})
+        for changes, wanted in (({"20000": MINE}, 200), ({"9999": MINE}, 422)):
+            status, answer = await we.call("PATCH", BOOK, {"data": changes}, kind=MERGE)
+            assert status == wanted, answer
+
+
+async def test_an_agent_makes_no_other_config_map(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    path = BOOK.rpartition("/")[0]
+    async with api.client((await token(admin, "contivpp-agent", tmp_path, node="node1")).read_text()) as we:
+        await book(admin, we, IDS)
+        await admin.delete(BOOK)
+        for name, data, wanted in (
+            ({"name": "other"}, {}, 422), ({"generateName": "contivpp-node-ids"}, {}, 422),
+            ({"name": CONFIG_MAP}, {"2": THEIRS}, 422), ({"name": CONFIG_MAP}, {"1": MINE}, 201),
+        ):  # fmt: skip
+            status, answer = await we.call("POST", path, {"metadata": name, "data": data})
+            assert status == wanted, answer
+
+
 REACH: Mapping[str, tuple[str, str, Any]] = {
     "secrets": ("GET", "/api/v1/secrets", None),
     "a token": ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/contivpp-ksr/token", {"spec": {}}),
@@ -260,7 +345,7 @@ REACH: Mapping[str, tuple[str, str, Any]] = {
         "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/contivpp-node-annotations",
         None,
     ),
-    "the book": ("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}", None),
+    "the book": ("DELETE", BOOK, None),
     "a book elsewhere": ("POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": CONFIG_MAP}}),
     "a kubelet": ("GET", "/api/v1/nodes/node1/proxy/pods", None),
     "a node's status": ("PATCH", "/api/v1/nodes/node1/status", OURS),

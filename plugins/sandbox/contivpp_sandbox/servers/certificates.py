@@ -62,15 +62,18 @@ class Authority:
         addresses: tuple[str, ...] = ("127.0.0.1",),
         hosts: tuple[str, ...] = (),
     ) -> Pair:
-        """Make a certificate for a server or a client: its files' name; who it is, and in which groups."""
+        """Make a certificate: its files' name; who it is, and in which groups. Without addresses and hosts it is a
+        client's, and no server's.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.IPAddress(ipaddress.ip_address(each)) for each in addresses]
-        uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = (
-            _builder(_name(common or name, groups), self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName([*names, *map(x509.DNSName, hosts)]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        alternatives = [*names, *map(x509.DNSName, hosts)]
+        uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if alternatives else [])]
+        builder = _builder(_name(common or name, groups), self._name, key.public_key()).add_extension(
+            x509.ExtendedKeyUsage(uses), critical=False
         )
+        if alternatives:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         pair = self.pair(name)
         _write(pair.certificate, _pem(builder.sign(self._key, hashes.SHA256())))
         _write(pair.key, _private(key))

@@ -52,8 +52,17 @@ class Places:
         return self.folder / server
 
     def pair(self, name: str) -> Pair:
-        """Return the files of a certificate."""
+        """Return the files of a certificate of the API server's CA."""
         return Pair(self.pki / f"{name}.pem", self.pki / f"{name}.key")
+
+    def pki_of(self, etcd: str) -> Path:
+        """Return the folder of an etcd's CA. Each has its own: whom it signs for, that etcd lets in."""
+        return self.folder / f"pki-{etcd}"
+
+    def trust(self, etcd: str, name: str) -> tuple[Path, Pair]:
+        """Return the CA of an etcd, and the files of one of its certificates."""
+        folder = self.pki_of(etcd)
+        return folder / "ca.pem", Pair(folder / f"{name}.pem", folder / f"{name}.key")
 
     def socket(self, reflector: str) -> Path:
         """Return where a `contivpp ksr` tells its status."""
@@ -86,8 +95,8 @@ def ksr_config(directory: Directory, name: str) -> dict[str, Any]:
 
 def _etcd(places: Places, user: str) -> dict[str, Any]:
     """etcd knows who asks by the certificate's common name."""
-    pair = places.pair(f"etcd-{user}")
-    files = {"ca": str(places.ca), "certificate": str(pair.certificate), "key": str(pair.key)}
+    ca, pair = places.trust("etcd", f"client-{user}")
+    files = {"ca": str(ca), "certificate": str(pair.certificate), "key": str(pair.key)}
     return {"driver": "etcd", "endpoints": [places.etcd], **files}
 
 

@@ -115,10 +115,10 @@ class Servers:
         if "etcd" not in self.names:
             return
         names = list(nodes)
-        authority = await asyncio.to_thread(Authority, self.places.pki)
+        await self._users(names, enable=False)  # a node whose name is not for agents gets no certificate
+        authority = await asyncio.to_thread(Authority, self.places.pki_of("etcd"))
         for name in names:
-            authority.issue(f"etcd-{name}", common=name, addresses=())
-        await self._users(names, enable=False)
+            authority.issue(f"client-{name}", common=name, addresses=())
 
     # --- one server
 
@@ -144,16 +144,15 @@ class Servers:
         if name == "apiserver":
             return self._apiserver()
         urls = [f"https://{SERVERS_ADDRESS}:{ports[name]}" for ports in (_CLIENTS, _PEERS)]
-        return programs.etcd_command(
-            places.data(name), client=urls[0], peer=urls[1], ca=places.ca, pair=places.pair("server"), one_ca=True
-        )
+        ca, pair = places.trust(name, "server")
+        return programs.etcd_command(places.data(name), client=urls[0], peer=urls[1], ca=ca, pair=pair, one_ca=True)
 
     def _apiserver(self) -> list[str]:
         places = self.places
-        client = places.pair("apiserver-etcd")
+        ca, client = places.trust("apiserver-etcd", "client-apiserver")
         settings = {
             "etcd-servers": f"https://{SERVERS_ADDRESS}:{_CLIENTS['apiserver-etcd']}",
-            "etcd-cafile": places.ca,
+            "etcd-cafile": ca,
             "etcd-certfile": client.certificate,
             "etcd-keyfile": client.key,
             "anonymous-auth": "false",
@@ -218,10 +217,10 @@ class Servers:
             raise SandboxError(f"{error}{self._last_words('etcd')}") from error
 
     async def _users(self, agents: list[str], *, enable: bool) -> None:
-        root = self.places.pair("etcd-root")
+        ca, root = self.places.trust("etcd", "client-root")
         request = {
             "endpoint": self.places.etcd,
-            "ca": str(self.places.ca),
+            "ca": str(ca),
             "certificate": str(root.certificate),
             "key": str(root.key),
             "seconds": _ETCD_SECONDS,
@@ -253,17 +252,20 @@ class Servers:
     # --- certificates
 
     def _certificates(self) -> None:
-        """Make the CA and all certificates but those of agents for etcd."""
+        """Make the CAs and all certificates but those of agents for etcd."""
         authority = Authority(self.places.pki)
         authority.issue("server", addresses=(SERVERS_ADDRESS,), hosts=("kubernetes.default.svc",))
-        for name in ("accounts", "apiserver-etcd"):
-            authority.issue(name, addresses=())
+        authority.issue("accounts", addresses=())
         authority.issue("api-admin", common="admin", groups=("system:masters",), addresses=())
         for name in ("agent", "ksr"):
             account = f"system:serviceaccount:{SYSTEM_NAMESPACE}:contivpp-{name}"
             authority.issue(f"api-{name}", common=account, addresses=())
-        for name in ("root", "ksr"):
-            authority.issue(f"etcd-{name}", common=name, addresses=())
+        for etcd, users in (("etcd", ("root", "ksr")), ("apiserver-etcd", ("apiserver",))):
+            if etcd in self.names:
+                authority = Authority(self.places.pki_of(etcd))
+                authority.issue("server", addresses=(SERVERS_ADDRESS,))
+                for name in users:
+                    authority.issue(f"client-{name}", common=name, addresses=())
         self._kubeconfig()
 
     def _kubeconfig(self) -> None:

@@ -118,10 +118,53 @@ def test_a_node_is_given_another_address(box: Sandboxes) -> None:
 
 
 def test_files_are_for_their_owner_only(box: Sandboxes) -> None:
-    folder = box.folder() / "servers" / "pki"
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    folders = [*(box.folder() / "servers").glob("pki*")]
+    assert len(folders) == (3 if _mode(box) == "etcd" else 2)
+    assert {path.stat().st_mode & 0o777 for folder in folders for path in folder.iterdir()} == {0o600}
     assert (box.folder() / "api.sock").stat().st_mode & 0o777 == 0o600
     assert box.folder().stat().st_mode & 0o777 == 0o700
+
+
+ATTACK = """
+import asyncio, sys
+from pathlib import Path
+from contivpp_core.kvstore import KVStoreError
+from contivpp_datastore.etcd.client import EtcdStore
+from contivpp_datastore.etcd.options import EtcdOptions
+
+async def main(folder, port, key):
+    client = [Path(folder, f"client-node1.{end}") for end in ("pem", "key")] if "client" in sys.argv else [None, None]
+    options = EtcdOptions((f"https://10.200.0.254:{port}",), Path(folder, "ca.pem"), *client, timeout=3)
+    store = EtcdStore(options)
+    try:
+        print("revision", await store.put(key, b"x"))
+    except KVStoreError as error:
+        print(error)
+    await store.close()
+
+asyncio.run(main(*sys.argv[1:4]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("port", "key", "who", "answer"),
+    [
+        pytest.param("2379", "/contivpp/ids/77", "client", "revision", id="an ID"),
+        pytest.param("2379", "/contivpp/nodes/node2", "client", "permission denied", id="another node"),
+        pytest.param("2379", "/contivpp/k8s/Pod/x/a", "client", "permission denied", id="a pod"),
+        pytest.param("2379", "/contivpp/ksr/leader", "client", "permission denied", id="the leader"),
+        pytest.param("2379", "/contivpp/ids/77", "nobody", "does not answer", id="without a certificate"),
+        pytest.param("2381", "/registry/pods/x/a", "client", "does not answer", id="the API server's etcd"),
+    ],
+)
+def test_an_agent_s_certificate_opens_what_is_its_own(
+    box: Sandboxes, port: str, key: str, who: str, answer: str
+) -> None:
+    if _mode(box) == "kubernetes":
+        pytest.skip("there agents have nothing to do with etcd")
+    folder = str(box.folder() / "servers" / "pki-etcd")
+    out, _ = box.run("exec", "--node", "node1", "--", sys.executable, "-c", ATTACK, folder, port, key, who)
+    assert answer in out
 
 
 def test_nodes_reach_the_servers_and_not_each_other(box: Sandboxes) -> None:

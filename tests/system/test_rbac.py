@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped roles and policies against a real kube-apiserver, both ways: by its audit log, what our programs ask for is
-all that is granted; and what they have no need of is refused, also to an agent that was taken over."""
+"""The shipped roles and policies against a real kube-apiserver, both ways.
+
+By its audit log, what our programs ask for is all that is granted; and what they have no need of is refused, also to an
+agent that was taken over.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +93,8 @@ async def token(admin: Kubectl, account: str, folder: Path, *, node: str = "") -
         }
         await admin.delete(f"{pods}/agent-{node}")
         made = await admin.create(pods, pod)
-        spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1", "name": f"agent-{node}", "uid": made["metadata"]["uid"]}
+        uid = made["metadata"]["uid"]
+        spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1", "name": f"agent-{node}", "uid": uid}
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
     status, found = await admin.call("POST", path, {"spec": spec})
     assert status == 201, found
@@ -102,15 +106,15 @@ async def token(admin: Kubectl, account: str, folder: Path, *, node: str = "") -
 # --- what is granted is what is used
 
 
-async def granted(admin: Kubectl, account: str) -> set[Use]:
+def granted(account: str) -> set[Use]:
     """Return what the shipped manifests let an account do."""
     objects = [each for path in sorted(DEPLOY.glob("*.yaml")) for each in yaml.safe_load_all(path.read_text())]
+    named = {(each["kind"], each["metadata"]["name"]): each for each in objects}
     found: set[Use] = set()
     for binding in objects:
-        if not binding["kind"].endswith("Binding") or account not in [each["name"] for each in binding.get("subjects", ())]:
+        if account not in [each["name"] for each in binding.get("subjects", ())]:
             continue
-        reference = binding["roleRef"]
-        (role,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (reference["kind"], reference["name"])]
+        role = named[binding["roleRef"]["kind"], binding["roleRef"]["name"]]
         namespace = role["metadata"].get("namespace", "")
         for rule in role["rules"]:
             names = rule.get("resourceNames", [""])
@@ -167,7 +171,7 @@ async def test_what_an_agent_may_do_is_what_it_does(api: ApiServer, admin: Kubec
         await until(lambda: not agent.state.get(NODE_CLAIM.name, "2").held, "the node is gone")
     finally:
         await agent.stop()
-    await _nothing_is_granted_in_vain(api, admin, "contivpp-agent")
+    await _nothing_is_granted_in_vain(api, "contivpp-agent")
 
 
 async def test_what_the_reflector_may_do_is_what_it_does(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
@@ -183,11 +187,11 @@ async def test_what_the_reflector_may_do_is_what_it_does(api: ApiServer, admin: 
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    await _nothing_is_granted_in_vain(api, admin, "contivpp-ksr")
+    await _nothing_is_granted_in_vain(api, "contivpp-ksr")
 
 
-async def _nothing_is_granted_in_vain(api: ApiServer, admin: Kubectl, account: str) -> None:
-    rules = await granted(admin, account)
+async def _nothing_is_granted_in_vain(api: ApiServer, account: str) -> None:
+    rules = granted(account)
     end = time.monotonic() + 30
     while True:  # a watch is in the log when it has ended
         uses, refused = used(api, account)
@@ -197,7 +201,8 @@ async def _nothing_is_granted_in_vain(api: ApiServer, admin: Kubectl, account: s
         await asyncio.sleep(0.5)
     assert refused == []
     assert uses == rules
-    assert {use.resource for use in rules if use.verb == "list"} >= {kind.path.rpartition("/")[2] for kind in RESOURCES.values()}
+    watched = {kind.path.rpartition("/")[2] for kind in RESOURCES.values()}
+    assert {use.resource for use in rules if use.verb == "list"} >= watched
 
 
 # --- an agent that was taken over
@@ -256,7 +261,8 @@ IDS = {
     "1": entry("node1"), "2": entry("node2"), "3": entry("node3", freed=5.0), "4": entry("node1", freed=5.0),
     "5": "unreadable", "6": entry("node10"), "8": '{"name":"node8"}', "9": claim_value("node9", replaces=2).decode(),
 }  # fmt: skip
-MINE, MINE_RESTS, THEIRS, THEIRS_REST = entry("node1"), entry("node1", freed=6.0), entry("node2"), entry("node2", freed=6.0)
+MINE, MINE_RESTS = entry("node1"), entry("node1", freed=6.0)
+THEIRS, THEIRS_REST = entry("node2"), entry("node2", freed=6.0)
 REPLACING = claim_value("node1", replaces=2).decode()
 
 

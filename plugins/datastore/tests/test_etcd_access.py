@@ -208,7 +208,7 @@ async def test_a_user_without_a_password_cannot_log_in_with_one(cluster: Cluster
 
 @pytest.mark.parametrize("name", ["root", "ksr", ""])
 async def test_no_agent_is_called_like_who_may_more(name: str) -> None:
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(KVStoreError, match="no name"):
         access.agent_rights(name)
 
 

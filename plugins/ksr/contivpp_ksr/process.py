@@ -20,6 +20,7 @@ from contivpp_ksr.access import Access, access_for
 from contivpp_ksr.annotations import Annotator, StoreClaims
 from contivpp_ksr.client import ApiClient
 from contivpp_ksr.config import KsrConfig
+from contivpp_ksr.leftovers import Leftovers
 from contivpp_ksr.metrics import source_metrics, store_metrics
 from contivpp_ksr.reflector import Pace, Reflector
 from contivpp_ksr.resources import RESOURCES
@@ -53,7 +54,13 @@ class KsrProcess:
             mine=lambda: tuple(self._claims.nodes),
             allowed=lambda: self.sink.leading,
         )
-        self._claims.tell = self.sink.tell = self.annotator.touch
+        self.leftovers = Leftovers(
+            store,
+            lambda: self._claims.nodes,
+            self._claims.claims,
+            allowed=lambda: self.sink.leading and "Node" in self.sink.marked,
+        )
+        self._claims.tell = self.sink.tell = self._touch
         nodes = Tee(self.sink, self._claims)
         self.reflectors = {
             kind: Reflector(
@@ -68,6 +75,10 @@ class KsrProcess:
         }
         self.metrics = [*source_metrics(self.reflectors.values), *store_metrics(self.sink)]
         self._status = StatusServer(self, config)
+
+    def _touch(self) -> None:
+        self.annotator.touch()
+        self.leftovers.touch()
 
     @property
     def unready(self) -> str:
@@ -103,6 +114,7 @@ class KsrProcess:
                 "store": self.sink.run(),
                 "claims": self._claims.run(),
                 "annotations": self.annotator.run(),
+                "leftovers": self.leftovers.run(),
                 **{kind: one.run() for kind, one in self.reflectors.items()},
             }
             tasks = [asyncio.create_task(work, name=f"ksr {name}") for name, work in works.items()]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,6 +150,16 @@ def test_certificates_are_their_owners_and_an_authority_goes_on(tmp_path: Path) 
         context.load_cert_chain(*first.pair(name))
     assert pair == first.pair("two")
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "pki").iterdir()} == {0o600}
+
+
+def test_a_client_s_certificate_is_no_server_s(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    client, server = authority.issue("client", common="10.0.0.1", addresses=()), authority.issue("server")
+    for pair, serves in ((client, False), (server, True)):
+        found = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).extensions
+        uses = found.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert ExtendedKeyUsageOID.CLIENT_AUTH in uses
+        assert (ExtendedKeyUsageOID.SERVER_AUTH in uses) is serves
 
 
 async def test_the_forwarder_passes_requests_on_as_the_certificates_owner(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ class Right(NamedTuple):
 
 
 def agent_rights(node: str) -> tuple[Right, ...]:
-    """Return the rights of a node's agent; a node is not called as those are who may more."""
+    """Return the rights of a node's agent; raise KVStoreError if it is called as those are who may more."""
     if not node or node in _OTHERS:
-        raise ValueError(f"{node!r} is no name for an agent's user: etcd's {', '.join(_OTHERS)} may more than an agent")
+        raise KVStoreError(f"{node!r} is no name for an agent's user: {' and '.join(_OTHERS)} may more than an agent")
     return (
         Right(ROOT, READ, prefix=True),
         Right(node_key(node), READWRITE),

@@ -5,14 +5,13 @@
 
 It enters the namespaces of the keeper (PID), waits until etcd answers, at most `seconds`, has it ask everybody who they
 are, and grants `agents` (names of nodes) and `reflectors` their rights. etcd knows its clients by the common names of
-their certificates; their passwords are random, and kept by nobody. On stdout: `{"done": true}` or `{"error": …}`.
+their certificates; they have no passwords. On stdout: `{"done": true}` or `{"error": …}`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,9 +40,9 @@ async def work(request: Mapping[str, Any]) -> None:
         while True:
             try:
                 if request["enable"]:
-                    await enable(store, secrets.token_hex())
+                    await enable(store)
                 for name, rights in users.items():
-                    await grant(store, name, secrets.token_hex(), rights)
+                    await grant(store, name, None, rights)
                 return
             except ContivError:
                 if asyncio.get_running_loop().time() > end:

@@ -221,6 +221,15 @@ def test_nodes_leave_and_come_back_with_their_ids(box: Sandboxes) -> None:
     assert {node["name"]: node["id"] for node in status["nodes"]} == {"node1": 1, "node2": 2, "node4": 4, "node3": 3}
 
 
+def test_a_node_is_not_called_like_who_may_more(box: Sandboxes) -> None:
+    if _mode(box) == "kubernetes":
+        pytest.skip("there agents have nothing to do with etcd")
+    _, errors = box.run("apply", "-f", "-", stdin="kind: Node\nmetadata: {name: ksr}\n", code=1)
+    assert "'ksr' is no name for an agent's user" in errors
+    status = json.loads(box.run("status", "-o", "json")[0])
+    assert "ksr" not in {node["name"] for node in status["nodes"]}
+
+
 def test_down_leaves_nothing(box: Sandboxes) -> None:
     inside = box.inside()
     box.run("down")

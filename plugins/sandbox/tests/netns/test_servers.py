@@ -224,8 +224,10 @@ def test_nodes_leave_and_come_back_with_their_ids(box: Sandboxes) -> None:
 def test_a_node_is_not_called_like_who_may_more(box: Sandboxes) -> None:
     if _mode(box) == "kubernetes":
         pytest.skip("there agents have nothing to do with etcd")
-    _, errors = box.run("apply", "-f", "-", stdin="kind: Node\nmetadata: {name: ksr}\n", code=1)
+    node = "kind: Node\nmetadata: {name: ksr}\n"
+    _, errors = box.run("apply", "-f", "-", stdin=node, code=1)
     assert "'ksr' is no name for an agent's user" in errors
+    box.run("delete", "-f", "-", stdin=node)  # it had a place already
     status = json.loads(box.run("status", "-o", "json")[0])
     assert "ksr" not in {node["name"] for node in status["nodes"]}
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from contivpp_core.config import Section
-from contivpp_datastore.endpoints import endpoint_fault
+from contivpp_datastore.endpoints import endpoint_fault, is_private
 
 __all__ = ["DatastoreConfig"]
 
@@ -91,7 +90,7 @@ class DatastoreConfig(Section):
             return value
         if not endpoints:
             raise ValueError("is for driver etcd: name its endpoints, or remove it")
-        if _scheme(endpoints, "http") and not all(map(_is_loopback, endpoints)):
+        if not all(map(is_private, endpoints)):
             raise ValueError("the password would cross the network in the clear: use endpoints with https")
         return value
 
@@ -106,11 +105,3 @@ class DatastoreConfig(Section):
 
 def _scheme(endpoints: tuple[str, ...], scheme: str) -> bool:
     return any(urlsplit(each).scheme == scheme for each in endpoints)
-
-
-def _is_loopback(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from contivpp_core.kvstore import KVStore
 from contivpp_datastore.config import DatastoreConfig
+from contivpp_datastore.endpoints import is_private
 
 __all__ = ["OwnStore", "open_store"]
+
+
+log = logging.getLogger(__name__)
 
 
 class OwnStore(KVStore, Protocol):
@@ -29,6 +34,9 @@ def open_store(config: DatastoreConfig) -> OwnStore | None:
     from contivpp_datastore.etcd.client import EtcdStore  # noqa: PLC0415
     from contivpp_datastore.etcd.options import EtcdOptions  # noqa: PLC0415
 
+    if not all(map(is_private, config.endpoints)):
+        log.warning("etcd is asked without TLS: whoever is on the way may read and change all of it", extra={
+            "endpoints": ", ".join(config.endpoints)})  # fmt: skip
     options = EtcdOptions(
         endpoints=config.endpoints,
         ca=config.ca,

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
-__all__ = ["endpoint_fault"]
+__all__ = ["endpoint_fault", "is_private"]
 
 
 def endpoint_fault(endpoint: str) -> str:
@@ -22,3 +23,13 @@ def endpoint_fault(endpoint: str) -> str:
     if parts.path.strip("/") or parts.query or parts.fragment:
         return "must be scheme, host and port only, for example https://10.0.0.1:2379"
     return ""
+
+
+def is_private(endpoint: str) -> bool:
+    """Tell whether nobody on the way can listen: TLS, or a loopback address."""
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    try:
+        return parts.scheme == "https" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -24,6 +24,8 @@ from contivpp_core.errors import ConfigError
 from contivpp_core.kubernetes import KINDS, NODE, POD
 from contivpp_core.markers import marker_key, marker_value
 from contivpp_core.node import CLUSTER_NODE, ClusterNode
+from contivpp_datastore.config import DatastoreConfig
+from contivpp_datastore.drivers import open_store
 from contivpp_datastore.endpoints import endpoint_fault
 from contivpp_datastore.etcd import access
 from contivpp_datastore.etcd.client import EtcdStore
@@ -222,6 +224,19 @@ def test_a_password_in_the_wrong_place_is_not_repeated() -> None:
         {**HTTPS, "user": "root", "passwordFile": "hunter2"},
     ):
         assert "hunter2" not in "".join(faults(section))
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "told"),
+    [(("http://10.0.0.1",), True), (("http://127.0.0.1", "http://[::1]"), False), (("https://10.0.0.1",), False)],
+)
+async def test_an_etcd_without_tls_is_told(
+    caplog: pytest.LogCaptureFixture, endpoints: tuple[str, ...], told: bool
+) -> None:
+    store = open_store(DatastoreConfig(driver="etcd", endpoints=endpoints))
+    assert store is not None
+    await store.close()
+    assert ("etcd is asked without TLS" in caplog.text) is told
 
 
 def test_grpc_is_imported_only_when_it_is_configured() -> None:

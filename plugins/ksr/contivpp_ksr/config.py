@@ -6,6 +6,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -20,13 +21,16 @@ def _loopback(value: str) -> str:
         return value
     if not (separator and port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError("must be ADDRESS:PORT, for example 127.0.0.1:9191, or empty")
-    try:
-        local = ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not _is_loopback(host.strip("[]")):
         raise ValueError(f"{host} is no loopback address: whoever can reach it may read it")
     return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _absolute(value: Path | None) -> Path | None:
@@ -80,6 +84,10 @@ class KsrConfig(Section):
         files = [self.ca_file, self.token_file, self.certificate_file, self.key_file]
         if not self.server and any(files):
             raise ValueError("caFile, tokenFile, certificateFile and keyFile need 'server'")
+        host = urlsplit(self.server).hostname or ""
+        private = self.server.startswith("https:") or host == "localhost" or _is_loopback(host)
+        if self.token_file and not private:
+            raise ValueError("the token would cross the network in the clear: use a server with https")
         if bool(self.certificate_file) is not bool(self.key_file):
             raise ValueError("certificateFile and keyFile need each other")
         return self

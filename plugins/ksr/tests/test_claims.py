@@ -181,7 +181,7 @@ async def test_claims_of_the_store_are_written_on_nodes_and_outlive_it() -> None
         server.put("Node", node("node3"))
         await store.put(id_key(4), claim_value("node3"))
         await until(lambda: annotated(server) == {"node1": "1", "node2": "2", "node3": "4"})
-        assert annotator.written == 3
+        await until(lambda: annotator.written == 3)
 
 
 async def test_a_node_that_cannot_be_annotated_is_tried_again() -> None:

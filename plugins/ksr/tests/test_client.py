@@ -214,6 +214,7 @@ async def test_a_refusal_that_is_no_status_is_told_with_its_text() -> None:
         pytest.param({"server": "https://a", "kubeconfig": "/x"}, "either 'server'", id="two ways"),
         pytest.param({"server": "https://root:hunter2@a"}, "neither user nor password", id="a password in the URL"),
         pytest.param({"server": "https://a", "tokenFile": "hunter2"}, "absolute path", id="a token for its file"),
+        pytest.param({"server": "http://10.0.0.1", "tokenFile": "/x"}, "in the clear", id="a token without TLS"),
         pytest.param({"caFile": "/x"}, "need 'server'", id="files without a server"),
         pytest.param({"server": "https://a", "keyFile": "/x"}, "need each other", id="half a certificate"),
         pytest.param({"healthAddress": "0.0.0.0:9191"}, "no loopback address", id="open to all"),

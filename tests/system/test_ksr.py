@@ -35,13 +35,13 @@ from contivpp_ksr.plugin import KsrPlugin
 from contivpp_ksr.process import KsrProcess
 from contivpp_ksr.reflector import Pace, Reflector
 from contivpp_ksr.resources import RESOURCES
+from contivpp_sandbox.servers import shipped
 from contivpp_sandbox.servers.certificates import Authority
 from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
 from tests.servers.etcd import Etcd
 
 pytestmark = NEEDS_APISERVER
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
 NODE_CONFIGS = RESOURCES["NodeConfig"].path
 NAMESPACE = "contivpp-system"
 PODS = "/api/v1/namespaces/{namespace}/pods"
@@ -68,9 +68,7 @@ def etcd(servers: tuple[Etcd, ApiServer]) -> Etcd:
 async def admin(api: ApiServer) -> AsyncIterator[Kubectl]:
     """Somebody who may do everything, in a cluster with our roles, a namespace x, and nothing in it."""
     async with api.admin() as found:
-        for path in sorted(DEPLOY.glob("*/*.yaml")):
-            await found.apply(path.read_text())
-        await answering(found, NODE_CONFIGS, 200)
+        await shipped.install(found)
         await found.create("/api/v1/namespaces", {"metadata": {"name": "x"}})
         for kind in ("pods", "services", "endpointslices", "networkpolicies"):
             base = {"endpointslices": "/apis/discovery.k8s.io/v1", "networkpolicies": "/apis/networking.k8s.io/v1"}
@@ -81,14 +79,6 @@ async def admin(api: ApiServer) -> AsyncIterator[Kubectl]:
             await found.delete(f"{NODE_CONFIGS}/{settings['metadata']['name']}")
         await found.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/contivpp-node-ids")
         yield found
-
-
-async def answering(admin: Kubectl, path: str, status: int) -> None:
-    """Wait until the server answers so; a definition takes a moment."""
-    end = time.monotonic() + 20
-    while (found := (await admin.call("GET", path))[0]) != status:
-        assert time.monotonic() < end, f"{path}: {found}"
-        await asyncio.sleep(0.05)
 
 
 async def token(admin: Kubectl, account: str, folder: Path) -> Path:
@@ -219,8 +209,7 @@ async def test_node_configs_come_and_go_with_their_definition(api: ApiServer, ad
         await admin.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/nodeconfigs.nodeconfig.contiv.vpp")
         await until(lambda: not any(found.values()) and reflector.standing.reason, 30, "gone with its definition")
         assert reflector.standing.connected
-        await admin.apply((DEPLOY / "crd" / "nodeconfig.yaml").read_text())
-        await answering(admin, NODE_CONFIGS, 200)
+        await shipped.install(admin, "crd")
         await some_settings(admin)
         await until(lambda: found.get("node1"), 20, "defined and created again")
         assert found["node1"].gateway == "10.0.0.254"

@@ -29,6 +29,7 @@ from contivpp_ksr.config import KsrConfig
 from contivpp_ksr.plugin import KsrPlugin
 from contivpp_ksr.process import KsrProcess
 from contivpp_ksr.resources import RESOURCES
+from contivpp_sandbox.servers import shipped
 from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
 from tests.servers.etcd import Etcd
 
@@ -72,8 +73,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 async def admin(api: ApiServer) -> AsyncIterator[Kubectl]:
     """Somebody who may do everything, in a cluster with our roles, two nodes, and a pod of our agent on the first."""
     async with api.admin() as found:
-        for path in sorted(DEPLOY.glob("*.yaml")):
-            await found.apply(path.read_text())
+        await shipped.install(found)
         for node in ("node1", "node2"):
             await found.delete(f"/api/v1/nodes/{node}")
             await found.create("/api/v1/nodes", {"metadata": {"name": node}})

@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,14 +22,13 @@ from contivpp_sandbox.sandbox.keeper_client import KeeperClient
 from contivpp_sandbox.sandbox.node import accepts
 from contivpp_sandbox.sandbox.progress import Progress
 from contivpp_sandbox.sandbox.teardown import remains
-from contivpp_sandbox.servers import programs
-from contivpp_sandbox.servers.api import Api, list_path
+from contivpp_sandbox.servers import programs, shipped
+from contivpp_sandbox.servers.api import Api
 from contivpp_sandbox.servers.certificates import Authority
 from contivpp_sandbox.servers.layout import REFLECTORS, SYSTEM_NAMESPACE, Places, ksr_config, server_names
 
 __all__ = ["Servers"]
 
-MANIFESTS = [Path(__file__).parents[4] / "deploy" / folder for folder in ("crd", "rbac")]
 _SECONDS = 90.0
 _ETCD_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -61,9 +59,7 @@ class Servers:
         ):
             if not executable:
                 raise MachineLacks(missing)
-        for folder in MANIFESTS:
-            if not folder.is_dir():
-                raise MachineLacks(f"{folder}: what the API server is to have is not there: run this from a checkout")
+        shipped.check()
 
     async def start(self) -> None:
         """Make certificates, and start everything."""
@@ -73,9 +69,7 @@ class Servers:
         with self._progress.step("etcd and kube-apiserver") as step:
             await self.run(*first)
             step.detail = f"at {SERVERS_ADDRESS}, for nodes only; from outside by {self.places.api_socket}"
-        for path in (path for folder in MANIFESTS for path in sorted(folder.glob("*.yaml"))):
-            await self._api.apply(path.read_text("utf-8"))
-        await self._until("apiserver", lambda: self._serves("NodeConfig"))
+        await shipped.install(self._api)
         if reflectors := [name for name in self.names if name in REFLECTORS]:
             with self._progress.step("contivpp ksr") as step:
                 await self.run(*reflectors)
@@ -185,9 +179,6 @@ class Servers:
             return (await self._api.call("GET", "/readyz"))[0] == 200
         except SandboxError:
             return False
-
-    async def _serves(self, kind: str) -> bool:
-        return (await self._api.call("GET", f"{list_path(kind)}?limit=1"))[0] == 200
 
     async def _until(self, name: str, condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         end = asyncio.get_running_loop().time() + _SECONDS

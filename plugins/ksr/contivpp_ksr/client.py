@@ -69,6 +69,12 @@ def failure(found: Status, what: str, retry_after: float = 0.0) -> ApiFailure:
     return kind(f"{what}: {found.code} {found.message or found.reason}", status=found.code, retry_after=wait)
 
 
+_CURES = {
+    401: "check the token, certificate or kubeconfig of the section ksr",
+    403: "give this account the role of it (deploy/rbac)",
+}
+
+
 class _Request(NamedTuple):
     method: str
     path: str
@@ -76,6 +82,7 @@ class _Request(NamedTuple):
     timeout: aiohttp.ClientTimeout
     body: bytes | None = None
     content_type: str = ""
+    encoding: str = "gzip"
 
 
 class ApiClient:
@@ -107,16 +114,14 @@ class ApiClient:
         """Send a request and return the answer's body; raise ApiFailure, Unreachable or AccessError."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         async with self._ask(_Request(method, path, parameters, timeout, body, content_type)) as response:
-            body = await response.read()
-            if response.headers.get("Content-Encoding") != "gzip":
-                return body
-            return await asyncio.to_thread(_unpacked, body, path)
+            return await _whole(response, path)
 
     @asynccontextmanager
     async def watch(self, path: str, parameters: Parameters, quiet: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a watch; yields blocks of whole lines. Silence of `quiet` seconds is Unreachable."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=quiet)
-        async with self._ask(_Request("GET", path, {**parameters, "watch": "1"}, timeout)) as response:
+        request = _Request("GET", path, {**parameters, "watch": "1"}, timeout, encoding="identity")
+        async with self._ask(request) as response:
             yield _blocks(response, path)
 
     @asynccontextmanager
@@ -145,7 +150,7 @@ class ApiClient:
                 response.release() if response.content.at_eof() else response.close()
 
     async def _request(self, request: _Request, credentials: Credentials) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        headers = {"Accept": "application/json", "Accept-Encoding": request.encoding}
         if credentials.token:
             headers["Authorization"] = f"Bearer {credentials.token}"
         if request.body is not None:
@@ -179,6 +184,13 @@ def _socket(address: Any) -> socket.socket:
     return made
 
 
+async def _whole(response: aiohttp.ClientResponse, path: str) -> bytes:
+    body = await response.read()
+    if response.headers.get("Content-Encoding") != "gzip":
+        return body
+    return await asyncio.to_thread(_unpacked, body, path)
+
+
 def _unpacked(body: bytes, path: str) -> bytes:
     try:
         found = zlib_ng.decompressobj(16 + zlib_ng.MAX_WBITS)
@@ -191,12 +203,14 @@ def _unpacked(body: bytes, path: str) -> bytes:
 
 
 async def _refusal(response: aiohttp.ClientResponse, what: str) -> ApiFailure:
-    body = await response.read()
+    body = await _whole(response, what)
     try:
         found = msgspec.json.decode(body, type=Status)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         found = Status(message=body[:200].decode(errors="replace"))
     found.code = response.status
+    if cure := _CURES.get(found.code):
+        found.message = f"{found.message or response.reason or found.reason}: {cure}"
     try:
         retry_after = float(response.headers.get("Retry-After", 0))
     except ValueError:  # a date; who asks for that gets the usual pause

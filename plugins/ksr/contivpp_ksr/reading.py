@@ -75,6 +75,16 @@ class _Identity(msgspec.Struct):
     metadata: _Meta
 
 
+class _Name(msgspec.Struct, rename="camel"):
+    name: str | None = None
+    namespace: str | None = None
+    resource_version: str | None = None
+
+
+class _Named(msgspec.Struct):
+    metadata: _Name
+
+
 class _ListMeta(msgspec.Struct, rename="camel"):
     resource_version: str
     following: str = msgspec.field(default="", name="continue")
@@ -99,6 +109,7 @@ class _Error(msgspec.Struct, tag="ERROR", tag_field="type"):
 
 
 _identity = msgspec.json.Decoder(_Identity)
+_named = msgspec.json.Decoder(_Named)
 _raw_page = msgspec.json.Decoder(_RawPage)
 _raw_event = msgspec.json.Decoder(_RawEvent)
 _status = msgspec.json.Decoder(Status)
@@ -205,7 +216,12 @@ def _meta(found: msgspec.Raw) -> _Meta:
     try:
         return _identity.decode(found).metadata
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        told = _named.decode(found).metadata  # its name is enough to keep what is known of it
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Meta()
+    return _Meta(told.name or "", told.namespace or "", told.resource_version or "")
 
 
 def _bookmark(meta: _Meta) -> Event:

@@ -4,7 +4,8 @@
 The first list is a stream of the watch itself where the server has that (`sendInitialEvents`), else it comes in pages.
 After a cut the watch goes on from the last version that it told; when that is forgotten (410), everything is listed
 again, and the sink compares. The server sends a bookmark every minute: a watch that says nothing for longer is dead,
-whatever its connection looks like.
+whatever its connection looks like. One that has never said anything may be from a version that the server does not
+have: a server that was put back to a backup agrees to it, and is silent until it gets there.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ WATCH_SECONDS = (300, 600)
 INITIAL_QUIET_SECONDS = 10.0
 """A server that does not know `sendInitialEvents` sends objects, and then no end of them."""
 WORKED_SECONDS = 5.0
+LIST_SECONDS = 30.0
+"""A list that is outdated sooner is not asked for again at once."""
 _NO_MATTER_HOW = frozenset((401, 403, 404, 410, 429))  # refusals that a list in pages would meet, too
 SLICE = 50
 """Objects of a page that are taken before others get their turn."""
@@ -100,26 +103,29 @@ class Reflector:
         self._backoff = Backoff(
             f"{seed} {resource.kind}", first=self._pace.first_pause, longest=self._pace.longest_pause
         )
+        self._relist = Backoff(
+            f"{seed} {resource.kind} list", first=self._pace.first_pause, longest=self._pace.longest_pause
+        )
         self._version = ""
         self._list_again = True
+        self._listed_at = -LIST_SECONDS
+        self._silence = 0.0  # of watches since anything was told
 
     async def run(self) -> None:
         """Reflect for ever."""
         while True:
-            wait, events = 0.0, self.standing.events
+            wait = 0.0
             began = asyncio.get_running_loop().time()
             try:
                 if self._list_again and not self._watch_list:
                     await self._list()
                 await self._watch()
-                if self.standing.events > events or asyncio.get_running_loop().time() > began + WORKED_SECONDS:
+                if asyncio.get_running_loop().time() > began + WORKED_SECONDS:
                     continue  # the server ended a watch that had worked
             except Gone as error:
                 log.info("%s is listed again", self.resource.kind, extra={"reason": str(error)})
-                self._list_again = True
-                if not self._backoff.tries:
-                    self._backoff.tries = 1  # at once, but not again and again
-                    continue
+                await self._outdated()
+                continue
             except ContivError as error:
                 if self._not_served(error):
                     await self._without_objects(str(error))
@@ -131,6 +137,14 @@ class Reflector:
                 self._list_again = True
                 self._lost(f"{type(error).__name__}: {error}")
             await self._backoff.pause(wait)
+
+    async def _outdated(self) -> None:
+        """List again: at once, but not again and again."""
+        if self._list_again or asyncio.get_running_loop().time() < self._listed_at + LIST_SECONDS:
+            await self._relist.pause()
+        else:
+            self._relist.reset()
+        self._list_again = True
 
     # --- the list in pages
 
@@ -185,6 +199,8 @@ class Reflector:
             del standing.malformed[key]
         await self._sink.replace(self.resource, records, kept)
         standing.lists += 1
+        self._silence = 0.0
+        self._listed_at = asyncio.get_running_loop().time()
         self._version = standing.version = version
         self._list_again = False
         standing.listed = True
@@ -221,12 +237,12 @@ class Reflector:
         try:
             async with self._client.watch(self.resource.path, parameters, self._pace.quiet) as blocks:
                 self.standing.watches += 1
-                if self._list_again:
+                listed = self._list_again
+                if listed:
                     await self._initial(blocks)
                 else:
                     self._connected()
-                async for block in blocks:
-                    self._take(self._events(block))
+                await self._follow(blocks, listed=listed)
         except ApiFailure as error:
             if not self._list_again:
                 raise
@@ -237,6 +253,21 @@ class Reflector:
                 self._without_watch_list(str(error))
             # Over an old etcd the server agrees to a stream, and then tells an internal error in it.
             await self._list()
+
+    async def _follow(self, blocks: AsyncIterator[bytes], *, listed: bool) -> None:
+        """Take changes until the watch ends. After a long silence of watches that began with no list, the version that
+        they go on from is in doubt.
+        """
+        now = asyncio.get_running_loop().time
+        began = None if listed else now()
+        try:
+            async for block in blocks:
+                self._silence, began = 0.0, None
+                self._take(self._events(block))
+        finally:
+            self._silence += 0.0 if began is None else now() - began
+            if self._silence >= 0.9 * self._pace.quiet:
+                self._list_again = True
 
     async def _initial(self, blocks: AsyncIterator[bytes]) -> None:
         """Take the objects that are there; what follows their end is taken as changes."""

@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from contivpp_core import logs
@@ -42,6 +42,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     hooks, config = _read(arguments.config)
     if arguments.check:
+        _stores(hooks, config)
         print(f"{arguments.config}: good")
         return 0
     section = config.section("ksr", KsrConfig)
@@ -69,11 +70,15 @@ def _read(path: str) -> tuple[Hooks, Config]:
 @asynccontextmanager
 async def cluster_store(hooks: Hooks, config: Config) -> AsyncIterator[KVStore]:
     """Open the store of the first plugin that has one; raise ContivError."""
-    for _, opened in hooks.contributions("cluster_store", config=config):
-        async with opened as store:
-            yield store
-            return
-    raise ContivError("no enabled plugin has a store of the cluster: add datastore to 'plugins', with a driver")
+    async with _stores(hooks, config)[0] as store:
+        yield store
+
+
+def _stores(hooks: Hooks, config: Config) -> list[AbstractAsyncContextManager[KVStore]]:
+    found = [store for _, store in hooks.contributions("cluster_store", config=config)]
+    if not found:
+        raise ContivError("no enabled plugin has a store of the cluster: add datastore to 'plugins', with a driver")
+    return found
 
 
 async def _serve(hooks: Hooks, config: Config) -> None:
@@ -112,6 +117,7 @@ def _table(found: Any) -> str:
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for kind, one in found["kinds"].items():
         lines += [f"{kind} {each['key']} cannot be read: {each['reason']}" for each in one["malformed"]]
+    lines += [f"{key} is too large for the store: {reason}" for key, reason in found["refused"].items()]
     return "\n".join(lines)
 
 

@@ -68,6 +68,12 @@ def store_metrics(sink: StoreSink) -> list[Metric]:
             "contivpp_ksr_leader", "Whether this process writes to the store.", "gauge", lambda: float(sink.leading)
         ),
         Metric("contivpp_ksr_due", "Keys that wait to be written.", "gauge", lambda: float(sink.due)),
+        Metric(
+            "contivpp_ksr_refused",
+            "Keys whose value is too large for the store.",
+            "gauge",
+            lambda: float(len(sink.refused)),
+        ),
     ]
 
 

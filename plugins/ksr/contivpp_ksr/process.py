@@ -100,6 +100,7 @@ class KsrProcess:
             "leading": self.sink.leading,
             "store": self.sink.reason or "written" if self.sink.leading else self.sink.reason or "another one writes",
             "due": self.sink.due,
+            "refused": dict(sorted(self.sink.refused.items())),
             "annotations": {"written": self.annotator.written, "reason": self.annotator.reason},
             "kinds": {
                 kind: standing_of(one, self.sink.counters[kind], kind in self.sink.marked)

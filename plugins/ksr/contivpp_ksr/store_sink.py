@@ -74,6 +74,8 @@ class StoreSink:
         self.reason = "waits for the store"
         self.marked: set[str] = set()
         """The kinds that are complete in the store, by this term."""
+        self.refused: dict[str, str] = {}
+        """Keys whose value the store does not take because of its size, and what it says; an older one may be there."""
         self.tell: Callable[[], None] = lambda: None
         self._store = store
         self._name = name
@@ -111,6 +113,7 @@ class StoreSink:
         self._kept[kind] = {_key(kind, key) for key in kept}
         wanted |= {at: before[at] for at in self._kept[kind] if at in before}
         self._wanted[kind] = wanted
+        self.refused = {at: reason for at, reason in self.refused.items() if _kind_of(at) != kind}
         self._listed.add(kind)
         self.counters[kind].resyncs += 1
         if self.leading:
@@ -122,6 +125,7 @@ class StoreSink:
         for key, record in changes:
             at = _key(resource.kind, key)
             self._kept[resource.kind].discard(at)
+            self.refused.pop(at, None)
             if record is None:
                 wanted.pop(at, None)
             else:
@@ -146,6 +150,8 @@ class StoreSink:
     def _operation(self, kind: str, key: str) -> Operation | None:
         """Return what has to be done about a key."""
         wanted, stored = self._wanted[kind].get(key), self._stored.get(key)
+        if key in self.refused:
+            return None
         if wanted is not None:
             return None if stored is not None and stored.value == wanted else PutKey(key, wanted)
         return None if stored is None or key in self._kept[kind] else DeleteKey(key)
@@ -159,7 +165,8 @@ class StoreSink:
                 async with self._store.lock(LOCK, ttl=self._ttl) as lease:
                     await self._term(lease)
             except KVStoreError as error:
-                log.warning("the store is not written now", extra={"reason": str(error)})
+                if str(error) != self.reason:
+                    log.warning("the store is not written now", extra={"reason": str(error)})
                 self._stand(False, str(error))
                 if isinstance(error, LeaseLost):
                     self._backoff.reset()  # the store answers
@@ -173,6 +180,7 @@ class StoreSink:
     async def _term(self, lease: int) -> None:
         self.marked.clear()
         self._due.clear()
+        self.refused.clear()
         self._leader = Compare(LEADER, await self._store.put(LEADER, self._name.encode(), lease=lease))
         listing = await self._store.list(OBJECTS)
         self._stored = {item.key: _Stored(item.value, item.revision) for item in listing.items if _kind_of(item.key)}
@@ -229,6 +237,8 @@ class StoreSink:
                     result = await self._store.transaction((self._leader,), tuple(batch.values()))
                 except KVStoreError as error:
                     self._count(tally, "_errors")
+                    if self._too_large(batch, error):
+                        continue
                     if not isinstance(error, StoreUnavailable):
                         raise
                     self._stand(True, str(error))
@@ -240,6 +250,17 @@ class StoreSink:
                 self._stand(True, "")
                 self._count(tally, "s")
                 self._written(batch, result.revision)
+
+    def _too_large(self, batch: Mapping[str, Operation], error: KVStoreError) -> bool:
+        """Set a value aside that the store refuses because of its size: it must not keep all others waiting."""
+        [(key, operation), *others] = batch.items()
+        large = isinstance(operation, PutKey) and len(operation.value) > MOST_BYTES  # such a one is always alone
+        if others or not large or isinstance(error, StoreUnavailable | LeaseLost):
+            return False
+        del self._due[key]
+        self.refused[key] = str(error)
+        log.error("%s is too large for the store: what is stored of it stays", key, extra={"reason": str(error)})
+        return True
 
     def _batch(self) -> dict[str, Operation]:
         """Return the next operations; keys that are as they should be meanwhile are due no more."""

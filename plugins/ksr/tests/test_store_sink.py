@@ -18,7 +18,7 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import OBJECTS, object_key
 from contivpp_core.kubernetes import Namespace, Pod, decode
 from contivpp_core.kubernetes_encode import encode
-from contivpp_core.kvstore import Compare, DeleteKey, PutKey, TransactionResult
+from contivpp_core.kvstore import Compare, DeleteKey, KVStoreError, PutKey, TransactionResult
 from contivpp_core.markers import marked_kind, marker_key, sweep_of
 from contivpp_core.records import Record
 from contivpp_core.testing.kvstore import MemoryKVStore
@@ -181,6 +181,42 @@ def test_transactions_are_small_enough_for_etcd() -> None:
         for batch in store.written:
             assert len(batch) <= MOST_OPERATIONS
             assert sum(len(each.value) for each in batch if isinstance(each, PutKey)) <= MOST_BYTES
+
+    simulated(scenario)
+
+
+def test_a_value_that_the_store_does_not_take_keeps_no_other_waiting() -> None:
+    """The API server takes policies that are larger, as JSON, than what etcd takes."""
+
+    class Small(Store):
+        async def transaction(self, compares: Any, success: Any, failure: Any = ()) -> TransactionResult:
+            if sum(len(each.value) for each in success if isinstance(each, PutKey)) > MOST_BYTES:
+                raise KVStoreError("the request is too large")
+            return await super().transaction(compares, success, failure)
+
+    def large(size: int) -> Pod:
+        return Pod(namespace="x", name="large", labels=(("a", "x" * size),))
+
+    async def scenario() -> None:
+        store = Small()
+        at = object_key("Pod", "x", "large")
+        async with writing(store) as sink:
+            found = records(pod("a"), large(MOST_BYTES), pod("z"))
+            await sink.replace(POD, found, set())
+            await quiet(sink)
+            assert set(store.objects()) == {KEY, object_key("Pod", "x", "z")}
+            assert (sink.marked, set(sink.refused)) == ({"Pod"}, {at})
+            sink.apply(POD, [Change("x/large", large(10)), Change("x/b", pod("b"))])
+            await quiet(sink)
+            assert at in store.objects()
+            assert not sink.refused
+            sink.apply(POD, [Change("x/large", large(MOST_BYTES + 1))])
+            await quiet(sink)
+            assert store.objects()[at] == encode(large(10))  # the last that it took
+            sink.apply(POD, [Change("x/large", None)])
+            await quiet(sink)
+            assert at not in store.objects()
+            assert sink.counters["Pod"].resyncs == 1
 
     simulated(scenario)
 

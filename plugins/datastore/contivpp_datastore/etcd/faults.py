@@ -19,6 +19,7 @@ _CURES = (
     ("authentication is not enabled", "enable it in etcd first ('etcdctl auth enable')"),
     ("too many operations", "split the transaction, or raise etcd's --max-txn-ops"),
     ("request is too large", "store a smaller value, or raise etcd's --max-request-bytes"),
+    ("larger than max", "store a smaller value, or raise etcd's --max-request-bytes"),
     ("duplicate key", "name each key once in a transaction"),
     (
         "space exceeded",

@@ -26,6 +26,8 @@ __all__ = ["LOCK_PREFIX", "lock"]
 log = logging.getLogger(__name__)
 
 LOCK_PREFIX = "/contivpp/lock/"
+FAREWELL_SECONDS = 0.5
+"""Who ends does not wait longer for a store that does not answer."""
 
 
 @asynccontextmanager
@@ -40,9 +42,11 @@ async def lock(store: KVStore, name: str, *, ttl: float) -> AsyncIterator[int]:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
         try:
-            await store.revoke(lease)
-        except KVStoreError as error:
-            log.warning("lock %s is released only in %g s, when its lease ends: %s", name, ttl, error)
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await store.revoke(lease)
+        except (KVStoreError, TimeoutError) as error:
+            reason = str(error) or "the store does not answer"
+            log.warning("lock %s is released only in %g s, when its lease ends: %s", name, ttl, reason)
 
 
 async def _acquire(store: KVStore, key: str, lease: int) -> None:

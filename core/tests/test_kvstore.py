@@ -91,6 +91,19 @@ async def test_an_outage_ends_watches_and_calls() -> None:
     assert await store.get("/a") is None
 
 
+def test_who_ends_does_not_wait_for_a_store_that_does_not_answer() -> None:
+    class Silent(MemoryKVStore):
+        async def revoke(self, lease: int) -> None:
+            await asyncio.sleep(60)
+
+    async def scenario() -> None:
+        async with Silent().lock("id", ttl=10):
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() < began + 1
+
+    run_simulated(scenario())
+
+
 def test_a_lock_passes_on_when_its_holder_dies() -> None:
     async def scenario() -> None:
         store = MemoryKVStore()

@@ -3,7 +3,8 @@
 
 In a pod, and with a kubeconfig, the official `kubernetes` package reads the configuration: it knows every form of it,
 and renews tokens. It is imported only for that, in a thread, because a credential plugin is a program that may take its
-time; nothing else of it is used. A server that is named with its files needs none of it.
+time; nothing else of it is used. Who asks meanwhile waits for the same answer; a program that hangs costs one thread,
+and keeps nobody from ending. A server that is named with its files needs none of it.
 
 Tokens and certificates are replaced while this runs (a pod's token lives an hour): files are looked at before each
 request, and everything is read again when the server refuses what it was shown (`doubt`).
@@ -12,10 +13,13 @@ request, and everything is read again when the server refuses what it was shown 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +31,8 @@ __all__ = ["Access", "AccessError", "Credentials", "FileAccess", "OfficialAccess
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 60.0
+READ_SECONDS = 30.0
+"""So long who asks waits for a credential plugin."""
 
 Stamps = tuple[tuple[str, int, int, int] | None, ...]
 
@@ -124,25 +130,47 @@ class OfficialAccess:
         self._tls: tuple[Stamps, ssl.SSLContext | bool] | None = None
         self._found: Credentials | None = None
         self._due = 0.0
+        self._anew = False
+        self._reading: asyncio.Future[Credentials] | None = None
 
     async def credentials(self) -> Credentials:
         """Return what was found, renewed once a minute if it has to be."""
-        if self._found is None or time.monotonic() >= self._due:
-            try:
-                self._found = await asyncio.to_thread(self._read)
-            except AccessError:
-                raise
-            except Exception as error:  # the package raises whatever it meets
-                raise AccessError(f"no access to an API server: {type(error).__name__}: {error}") from error
-            self._due = time.monotonic() + RENEW_SECONDS
-        return self._found
+        found = self._found
+        return found if found is not None and time.monotonic() < self._due else await self._renewed()
 
     def doubt(self) -> None:
         """Read everything anew."""
-        self._found = self._configuration = None
+        self._found, self._anew = None, True
+
+    async def _renewed(self) -> Credentials:
+        if (reading := self._reading) is None:
+            reading = self._reading = _in_thread(self._read)
+            reading.add_done_callback(self._take)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await asyncio.shield(reading)
+        except AccessError:
+            raise
+        except TimeoutError as error:
+            hint = "look what the credential plugin ('exec') of the user waits for"
+            raise AccessError(f"{self._where()}: no credentials within {READ_SECONDS:g} s: {hint}") from error
+        except Exception as error:  # the package raises whatever it meets
+            cure = "name a kubeconfig that can be read by ksr.kubeconfig, or a server by ksr.server"
+            raise AccessError(
+                f"{self._where()}: no access to an API server: {type(error).__name__}: {error}: {cure}"
+            ) from error
+
+    def _take(self, reading: asyncio.Future[Credentials]) -> None:
+        self._reading = None
+        if not reading.cancelled() and reading.exception() is None and not self._anew:
+            self._found, self._due = reading.result(), time.monotonic() + RENEW_SECONDS
+
+    def _where(self) -> str:
+        return str(self._kubeconfig or os.environ.get("KUBECONFIG") or "a pod's service account, or ~/.kube/config")
 
     def _read(self) -> Credentials:
-        if self._configuration is None or self._stamps != self._files():
+        anew, self._anew = self._anew, False
+        if anew or self._configuration is None or self._stamps != self._files():
             self._configuration = self._load()
             self._stamps = self._files()
         found = self._configuration
@@ -195,6 +223,34 @@ class OfficialAccess:
 
 _TALKATIVE = ("oauthlib", "requests_oauthlib", "urllib3")
 """Loggers of what the official package renews tokens with: at level debug they tell tokens and secrets."""
+
+
+def _in_thread(work: Callable[[], Credentials]) -> asyncio.Future[Credentials]:
+    """Begin work in a thread that nobody waits for at the end of the process, as he would for an executor's."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Credentials] = loop.create_future()
+
+    def settle(result: Credentials | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    def run() -> None:
+        result: Credentials | Exception
+        try:
+            result = work()
+        except Exception as error:
+            result = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result)
+
+    threading.Thread(target=run, name="credentials", daemon=True).start()
+    return future
+
+
 _TLS_FILES = ("ssl_ca_cert", "cert_file", "key_file")
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -165,6 +166,9 @@ class KubernetesIdBook:
                 body = msgspec.json.encode({"metadata": metadata, "data": data})
                 await self._client.send("PATCH", self._path, body, content_type=MERGE)
         except ApiFailure as error:
+            if error.status == 404 and found is None:
+                cure = "create its namespace, or name another one by ksr.namespace"
+                raise ContivError(f"{self._path} cannot be made: {error}: {cure}") from error
             if error.status in (404, 409):
                 return False
             raise
@@ -172,7 +176,7 @@ class KubernetesIdBook:
 
     async def _node_is_there(self, name: str) -> bool:
         try:
-            await self._client.get(f"/api/v1/nodes/{name}")
+            await self._client.get(f"/api/v1/nodes/{quote(name, safe='')}")
         except ApiFailure as error:
             if error.status == 404:
                 return False

@@ -21,7 +21,11 @@ def _loopback(value: str) -> str:
         return value
     if not (separator and port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError("must be ADDRESS:PORT, for example 127.0.0.1:9191, or empty")
-    if not _is_loopback(host.strip("[]")):
+    try:
+        local = ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        raise ValueError(f"{host} is no IP address: give one, for example 127.0.0.1:{port}") from None
+    if not local:
         raise ValueError(f"{host} is no loopback address: whoever can reach it may read it")
     return value
 

@@ -87,3 +87,16 @@ async def until(condition: Callable[[], Any], what: str = "", seconds: float = 1
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
         await asyncio.sleep(0.002)
+
+
+PLUGIN = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}
+
+
+def kubeconfig_of(user: dict[str, Any], server: str = "http://127.0.0.1:1") -> dict[str, Any]:
+    """Return a kubeconfig of one user and one cluster."""
+    return {
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from contivpp_core.cluster import claim_value, id_key
+from contivpp_core.errors import ContivError
 from contivpp_core.kubernetes import NODE_ADDRESSES_ANNOTATION
 from contivpp_core.node import NODE_CLAIM, ClusterNode, NodeClaim
 from contivpp_core.published import published
@@ -109,6 +110,14 @@ async def test_a_refusal_is_an_error_and_no_claim() -> None:
         server.refuse = [(403, {})]
         with pytest.raises(ApiFailure, match="403"):
             await ids.claim(ONE, None)
+
+
+async def test_a_namespace_that_is_missing_is_told() -> None:
+    async with FakeApiServer().serving() as server:
+        client = ApiClient(FileAccess(server.url))
+        with pytest.raises(ContivError, match=r"nowhere.*create its namespace"):
+            await KubernetesIdBook(client, "nowhere").claim(ONE, None)
+        await client.close()
 
 
 async def test_the_book_is_in_the_agents_table_and_a_deleted_one_is_empty() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -21,6 +22,8 @@ from contivpp_ksr.access import AccessError, FileAccess, OfficialAccess, access_
 from contivpp_ksr.client import ApiClient, ApiFailure, Gone, Unreachable
 from contivpp_ksr.config import KsrConfig
 from contivpp_ksr.testing import FakeApiServer
+
+from .objects import PLUGIN, kubeconfig_of
 
 NODES = "/api/v1/nodes"
 
@@ -135,13 +138,7 @@ async def test_a_kubeconfig_is_read_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "config"
 
     def write(token: str) -> None:
-        found = {
-            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        path.write_text(json.dumps(found))
+        path.write_text(json.dumps(kubeconfig_of({"token": token})))
 
     write("one")
     access = OfficialAccess(path)
@@ -151,8 +148,29 @@ async def test_a_kubeconfig_is_read_and_read_again(tmp_path: Path) -> None:
     assert (await access.credentials()).token == "one"  # looked at once a minute
     access.doubt()
     assert (await access.credentials()).token == "two"
-    with pytest.raises(AccessError, match="no access"):
+    with pytest.raises(AccessError, match=r"missing: no access.* by ksr.kubeconfig"):
         await OfficialAccess(tmp_path / "missing").credentials()
+
+
+@pytest.mark.parametrize("seconds", [0, 5])
+async def test_many_wait_for_one_credential_plugin_and_not_for_ever(
+    seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, runs = tmp_path / "config", tmp_path / "runs"
+    answer = {**PLUGIN, "kind": "ExecCredential", "status": {"token": "one"}}
+    script = f"echo run >> {runs}; sleep {seconds or 0.3}; echo '{json.dumps(answer)}'"
+    path.write_text(json.dumps(kubeconfig_of({"exec": {**PLUGIN, "command": "/bin/sh", "args": ["-c", script]}})))
+    access = OfficialAccess(path)
+    if seconds:
+        monkeypatch.setattr("contivpp_ksr.access.READ_SECONDS", 1.5)
+    found = await asyncio.gather(*(access.credentials() for _ in range(7)), return_exceptions=True)
+    if seconds:
+        assert all(isinstance(each, AccessError) and "config: no credentials" in str(each) for each in found), found
+        with pytest.raises(AccessError, match="credential plugin"):
+            await access.credentials()
+    else:
+        assert {each.token for each in found if not isinstance(each, BaseException)} == {"one"}
+    assert runs.read_text().splitlines() == ["run"]
 
 
 async def test_an_unreachable_server_and_a_refusal_are_told_apart() -> None:
@@ -207,6 +225,16 @@ async def test_a_refusal_that_is_no_status_is_told_with_its_text() -> None:
             await client.get(NODES)
 
 
+async def test_a_packed_refusal_is_read_and_says_what_to_do() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        body = gzip.compress(b'{"kind":"Status","message":"nodes is forbidden","reason":"Forbidden","code":403}')
+        return web.Response(status=403, body=body, headers={"Content-Encoding": "gzip"})
+
+    async with answering(handler) as client:
+        with pytest.raises(ApiFailure, match=r"403 nodes is forbidden: .*deploy/rbac"):
+            await client.get(NODES)
+
+
 @pytest.mark.parametrize(
     ("section", "reason"),
     [
@@ -218,6 +246,7 @@ async def test_a_refusal_that_is_no_status_is_told_with_its_text() -> None:
         pytest.param({"caFile": "/x"}, "need 'server'", id="files without a server"),
         pytest.param({"server": "https://a", "keyFile": "/x"}, "need each other", id="half a certificate"),
         pytest.param({"healthAddress": "0.0.0.0:9191"}, "no loopback address", id="open to all"),
+        pytest.param({"healthAddress": "localhost:9191"}, "for example 127.0.0.1:9191", id="a name"),
         pytest.param({"healthAddress": "9191"}, "ADDRESS:PORT", id="no address"),
     ],
 )

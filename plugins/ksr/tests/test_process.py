@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ from contivpp_ksr.config import KsrConfig
 from contivpp_ksr.process import KsrProcess
 from contivpp_ksr.testing import FakeApiServer
 
-from .objects import malformed_pod, pod, until
+from .objects import PLUGIN, kubeconfig_of, malformed_pod, pod, until
 
 CONFIG = """
 plugins: [{plugins}]
@@ -106,6 +108,8 @@ def test_faults_of_the_configuration_are_told_and_nothing_starts(
     path.write_text(CONFIG.format(plugins="ksr", folder=tmp_path).replace("datastore:", "#"))
     assert main(["ksr", "--config", str(path)]) == 1
     assert "no enabled plugin has a store" in capsys.readouterr().err
+    assert main(["ksr", "--config", str(path), "--check"]) == 1
+    assert "no enabled plugin has a store" in capsys.readouterr().err
 
 
 def test_the_status_of_a_reflector_that_does_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,3 +117,25 @@ def test_the_status_of_a_reflector_that_does_not_run(tmp_path: Path, capsys: pyt
     path.write_text(CONFIG.format(plugins="datastore, ksr", folder=tmp_path))
     assert main(["ksr", "--config", str(path), "--status"]) == 1
     assert "no contivpp ksr answers" in capsys.readouterr().err
+
+
+async def test_a_credential_plugin_that_hangs_keeps_nobody_from_ending(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps(kubeconfig_of({"exec": {**PLUGIN, "command": "/bin/sleep", "args": ["20"]}})))
+    path = tmp_path / "ksr.yaml"
+    path.write_text(
+        f"plugins: [datastore, ksr]\ndatastore: {{socket: {tmp_path}/store.sock}}\n"
+        f"ksr: {{kubeconfig: {kubeconfig}, socket: {tmp_path}/ksr.sock}}\n"
+    )
+    command = [sys.executable, "-m", "contivpp_core.cli", "ksr", "--config", str(path)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        await until((tmp_path / "ksr.sock").exists, seconds=30)
+        await asyncio.sleep(2)  # the official package is imported, and has begun to wait
+        process.terminate()
+        async with asyncio.timeout(3):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

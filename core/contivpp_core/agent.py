@@ -112,6 +112,7 @@ class Agent:
         self.metrics: list[Metric] = own_metrics(self.scheduler, self.drift)
         for _, some in self.hooks.contributions("metrics", agent=self):
             self.metrics.extend(some)
+        loading.one_source(self.hooks.plugins)
         self.conditions: dict[str, Condition] = {"agent": Condition(False, "is not started")}
         self.census: Census | None = None
         self._failing: dict[str, str] = {}

@@ -21,7 +21,7 @@ import pluggy
 from contivpp_core.errors import PluginError
 from contivpp_core.plugin import API_VERSION, ENTRY_POINT_GROUP, PROJECT, Plugin
 
-__all__ = ["IN_PROCESS", "LoadedPlugin", "installed", "load", "load_available", "manager_for", "order"]
+__all__ = ["IN_PROCESS", "LoadedPlugin", "installed", "load", "load_available", "manager_for", "one_source", "order"]
 
 
 IN_PROCESS = "in-process"
@@ -118,6 +118,18 @@ def manager_for(plugins: Sequence[LoadedPlugin]) -> pluggy.PluginManager:
                         "these are not supported: implement the hook itself"
                     )
     return manager
+
+
+def one_source(plugins: Iterable[LoadedPlugin]) -> None:
+    """Check that no two plugins fill the same table: each would take away what the other has written."""
+    filled: dict[str, str] = {}
+    for entry in plugins:
+        for table in entry.plugin.sources:
+            if (other := filled.setdefault(table, entry.name)) != entry.name:
+                raise PluginError(
+                    f"plugins {other} and {entry.name} both fill the table {table}, and would undo each other: "
+                    "disable one, or let it leave the table alone (datastore: driver none)"
+                )
 
 
 def _entry_points() -> dict[str, list[EntryPoint]]:

@@ -338,6 +338,14 @@ def test_what_does_not_fit_together_is_refused() -> None:
         Agent({"trial": {"mdoe": 1}}, [Trial()], ledger_path=None)
 
 
+def test_two_sources_of_one_table_are_refused() -> None:
+    def source(called: str) -> Plugin:
+        return type(called, (Plugin,), {"name": called, "sources": ("Node", "Pod")})()
+
+    with pytest.raises(PluginError, match=r"plugins a and b both fill the table Node.* disable one"):
+        Agent({}, [source("a"), source("b")], ledger_path=None)
+
+
 # --- with files and sockets
 
 

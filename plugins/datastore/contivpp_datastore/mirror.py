@@ -114,7 +114,8 @@ class Mirror:
                     self._backoff.tries = 1  # at once, but not again and again
                     continue
             except KVStoreError as error:  # it does not answer, or refuses: for how long nobody knows
-                self._agent.set_condition(CONDITION, False, str(error))
+                kept = "; what is known stays in force" if self._listed else ""
+                self._agent.set_condition(CONDITION, False, f"{error}{kept}")
             except Exception as error:
                 log.exception("the store cannot be mirrored")
                 self._agent.set_condition(CONDITION, False, f"{type(error).__name__}: {error}")

@@ -101,8 +101,8 @@ class DatastorePlugin(Plugin):
             names = set(agent.state.stale())
             return [({"table": table.name}, float(table.name in names)) for table in TABLES]
 
-        def of_mirror(value: Callable[[Mirror], float]) -> Callable[[], float]:
-            return lambda: 0.0 if self._mirror is None else value(self._mirror)
+        def of_mirror(value: Callable[[Mirror], float]) -> Callable[[], list[tuple[Mapping[str, str], float]]]:
+            return lambda: [] if self._mirror is None else [({}, value(self._mirror))]  # no store is no store that is away
 
         def connected(mirror: Mirror) -> float:
             return float(mirror.connected)

@@ -27,6 +27,7 @@ from contivpp_core.kubernetes import POD, Pod
 from contivpp_core.metrics import read
 from contivpp_core.node import CLUSTER_NODE, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.metrics import read
 from contivpp_core.records import Record
 from contivpp_core.state import Delete, Put, Ready, Write
 from contivpp_core.testing.kvstore import MemoryKVStore
@@ -196,6 +197,18 @@ async def test_a_store_that_is_down_at_the_start(path: Path) -> None:
         assert agent.state.stale() == []
         assert agent.ready
         assert [entry.changed_total for entry in agent.journal.entries()][-1] == 0
+
+
+@in_simulation
+async def test_no_store_is_no_store_that_is_away(path: Path) -> None:
+    async def connected(store: MemoryKVStore | None) -> list[float]:
+        async with agent_with(path, store=store) as agent:
+            await asyncio.sleep(1)
+            found = read(metric for metric in agent.metrics if metric.name == "contivpp_datastore_connected")
+            return [sample.value for sample in found]
+
+    assert await connected(None) == []
+    assert await connected(MemoryKVStore()) == [1.0]
 
 
 @in_simulation

@@ -140,6 +140,7 @@ async def test_an_outage_keeps_the_records_and_is_told() -> None:
         store.outage(True)
         await asyncio.sleep(100)
         assert "does not answer" in agent.conditions["datastore"].reason
+        assert "what is known stays in force" in agent.conditions["datastore"].reason
         assert not agent.ready
         assert agent.state.get(POD.name, "default/a") is not None
         assert agent.state.ready(POD.name)

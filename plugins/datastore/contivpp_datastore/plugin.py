@@ -102,7 +102,8 @@ class DatastorePlugin(Plugin):
             return [({"table": table.name}, float(table.name in names)) for table in TABLES]
 
         def of_mirror(value: Callable[[Mirror], float]) -> Callable[[], list[tuple[Mapping[str, str], float]]]:
-            return lambda: [] if self._mirror is None else [({}, value(self._mirror))]  # no store is no store that is away
+            # Without a store there is no sample: that is not a store that is away.
+            return lambda: [] if self._mirror is None else [({}, value(self._mirror))]
 
         def connected(mirror: Mirror) -> float:
             return float(mirror.connected)

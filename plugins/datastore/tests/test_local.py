@@ -27,7 +27,6 @@ from contivpp_core.kubernetes import POD, Pod
 from contivpp_core.metrics import read
 from contivpp_core.node import CLUSTER_NODE, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
-from contivpp_core.metrics import read
 from contivpp_core.records import Record
 from contivpp_core.state import Delete, Put, Ready, Write
 from contivpp_core.testing.kvstore import MemoryKVStore

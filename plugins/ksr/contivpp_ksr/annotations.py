@@ -25,7 +25,7 @@ from contivpp_core.kvstore import Compacted, KVStore, StoreUnavailable, WatchEve
 from contivpp_core.node import ClusterNode, NodeClaim
 from contivpp_core.published import published
 from contivpp_core.records import Record
-from contivpp_ksr.client import ApiClient
+from contivpp_ksr.client import ApiClient, ApiFailure
 from contivpp_ksr.resources import Resource
 from contivpp_ksr.sink import Change
 
@@ -103,6 +103,7 @@ class Annotator:
             return
         claims = tuple(self._claims())
         loop = asyncio.get_running_loop()
+        refused: ApiFailure | None = None
         for name in sorted(self._mine()):
             nodes = self._nodes()
             wanted = annotation_for(name, nodes, claims) if name in nodes else 0
@@ -112,11 +113,17 @@ class Annotator:
             sent, until = self._sent.get(name, (0, 0.0))
             if sent == wanted and loop.time() < until:
                 continue
-            await annotate(self._client, name, {NODE_ID_ANNOTATION: str(wanted)})
+            try:
+                await annotate(self._client, name, {NODE_ID_ANNOTATION: str(wanted)})
+            except ApiFailure as error:  # an admission may refuse one node; that keeps no other waiting
+                refused = refused or error
+                continue
             self._sent[name] = (wanted, loop.time() + ECHO_SECONDS)
             loop.call_later(ECHO_SECONDS, self.touch)
             self.written += 1
             log.info("node annotated", extra={"node": name, "node_id": wanted})
+        if refused is not None:
+            raise refused
 
 
 class StoreClaims:

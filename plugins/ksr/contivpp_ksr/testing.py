@@ -42,6 +42,8 @@ class FakeApiServer:
         """Status and headers of the next answers."""
         self.undefined: set[str] = set()
         """Kinds that it does not know."""
+        self.denied: set[str] = set()
+        """Names of objects that an admission lets nobody change."""
         self.frozen = False
         """Watches are silent, and answers do not come."""
         self.requests: list[tuple[str, Mapping[str, str]]] = []
@@ -161,6 +163,8 @@ class FakeApiServer:
         if found is None:
             return _status(404, f"{name} not found")
         if request.method == "PATCH":
+            if name in self.denied:
+                return _status(403, f"{name}: denied the request")
             patch = await request.json()
             if patch.get("metadata", {}).pop("resourceVersion", None) not in (
                 None,

@@ -205,6 +205,19 @@ async def test_a_node_that_cannot_be_annotated_is_tried_again() -> None:
         await until(lambda: not annotator.reason)
 
 
+async def test_a_node_that_may_not_be_annotated_keeps_no_other_waiting() -> None:
+    server, store = FakeApiServer(), MemoryKVStore()
+    server.denied = {"node1"}
+    for number in (1, 2):
+        server.put("Node", node(f"node{number}"))
+        await store.put(id_key(number), claim_value(f"node{number}"))
+    async with annotating(server, store) as annotator:
+        await until(lambda: annotated(server) == {"node1": None, "node2": "2"})
+        await until(lambda: "nodes/node1: 403" in annotator.reason)
+        server.denied.clear()
+        await until(lambda: annotated(server) == {"node1": "1", "node2": "2"})
+
+
 async def test_who_does_not_lead_annotates_nothing() -> None:
     server, store = FakeApiServer(), MemoryKVStore()
     server.put("Node", node("node1"))

@@ -346,8 +346,8 @@ async def test_an_agent_knows_what_the_api_server_has_and_keeps_it(
                 found["metadata"]["name"] for found in (await admin.get(resource.path))["items"]
             }
         api.kill()
-        await until(lambda: not agent.ready, 20, "the loss is told")
-        assert "stays in force" in agent.conditions["ksr Pod"].reason
+        await until(lambda: "stays in force" in agent.conditions["ksr Pod"].reason, 20, "the loss is told")
+        assert not agent.ready
         assert agent.state.get(POD.name, "x/a") is not None
         await asyncio.to_thread(api.start)
         async with api.admin() as again:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
@@ -138,6 +139,15 @@ async def test_a_frozen_etcd_is_told_and_comes_back(etcd: Etcd, store: EtcdStore
     etcd.thaw()
     found = await persist(lambda: store.get("/a"))
     assert found.value == b"1"
+
+
+async def test_who_ends_does_not_wait_for_a_frozen_etcd(etcd: Etcd, store: EtcdStore) -> None:
+    async with store.lock("ksr", ttl=2):
+        etcd.freeze()
+        began = time.monotonic()
+    await store.close()
+    assert time.monotonic() < began + 1.5
+    etcd.thaw()
 
 
 async def test_a_wiped_etcd_is_another_store(etcd: Etcd, store: EtcdStore) -> None:

@@ -39,6 +39,8 @@ INITIAL_QUIET_SECONDS = 10.0
 WORKED_SECONDS = 5.0
 LIST_SECONDS = 30.0
 """A list that is outdated sooner is not asked for again at once."""
+SPREAD_SECONDS = 1.0
+"""A server that starts has no history: within that time all agents of a cluster list again, and not in one moment."""
 _NO_MATTER_HOW = frozenset((401, 403, 404, 410, 429))  # refusals that a list in pages would meet, too
 SLICE = 50
 """Objects of a page that are taken before others get their turn."""
@@ -56,6 +58,7 @@ class Pace:
     initial_quiet: float = INITIAL_QUIET_SECONDS
     first_pause: float = FIRST_SECONDS
     longest_pause: float = LONGEST_SECONDS
+    spread: float = SPREAD_SECONDS
     unserved: float = 60.0
     """After so long, on average, the server is asked again for a kind that it does not have."""
 
@@ -139,11 +142,12 @@ class Reflector:
             await self._backoff.pause(wait)
 
     async def _outdated(self) -> None:
-        """List again: at once, but not again and again."""
+        """List again: soon, but not again and again."""
         if self._list_again or asyncio.get_running_loop().time() < self._listed_at + LIST_SECONDS:
             await self._relist.pause()
         else:
             self._relist.reset()
+            await asyncio.sleep(self._random.uniform(0, self._pace.spread))
         self._list_again = True
 
     # --- the list in pages

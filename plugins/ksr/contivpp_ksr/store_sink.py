@@ -52,6 +52,8 @@ LOCK = "ksr"
 LEADER = "/contivpp/ksr/leader"
 LONGEST_PAUSE_SECONDS = 0.4
 """There are few reflectors: after an outage the store is to be complete at once."""
+REFUSED_SECONDS = 4.0
+"""A store that answers and refuses is not listed again and again in the meantime."""
 MOST_OPERATIONS = 100
 """Of one transaction; etcd takes 128."""
 MOST_BYTES = 512 << 10
@@ -90,6 +92,7 @@ class StoreSink:
         self._wake = asyncio.Event()
         self._leader = Compare(LEADER, 0)
         self._revision = 0
+        self._told = ""  # the error that the log has
 
     @property
     def due(self) -> int:
@@ -161,13 +164,17 @@ class StoreSink:
     async def run(self) -> None:
         """Wait for the lock and write, for ever; cancelling it gives the lock back."""
         while True:
+            wait = 0.0
             try:
                 async with self._store.lock(LOCK, ttl=self._ttl) as lease:
                     await self._term(lease)
             except KVStoreError as error:
-                if str(error) != self.reason:
+                if str(error) != self._told:
                     log.warning("the store is not written now", extra={"reason": str(error)})
-                self._stand(False, str(error))
+                self._told = str(error)
+                self._stand(False, self._told)
+                if not isinstance(error, StoreUnavailable | LeaseLost | Compacted):
+                    wait = REFUSED_SECONDS
                 if isinstance(error, LeaseLost):
                     self._backoff.reset()  # the store answers
             except Exception as error:
@@ -175,7 +182,7 @@ class StoreSink:
                 self._stand(False, f"{type(error).__name__}: {error}")
             finally:
                 self.leading = False
-            await self._backoff.pause()
+            await self._backoff.pause(wait)
 
     async def _term(self, lease: int) -> None:
         self.marked.clear()
@@ -247,6 +254,7 @@ class StoreSink:
                 if not result.succeeded:
                     raise LeaseLost("another reflector writes to the store")
                 self._backoff.reset()
+                self._told = ""
                 self._stand(True, "")
                 self._count(tally, "s")
                 self._written(batch, result.revision)

@@ -18,7 +18,9 @@ from contivpp_ksr.resources import RESOURCES, Resource
 from contivpp_ksr.sink import Change, Sink
 from contivpp_ksr.testing import FakeApiServer
 
-PACE = Pace(page_size=2, quiet=0.3, initial_quiet=0.2, first_pause=0.001, longest_pause=0.01, unserved=0.02)
+PACE = Pace(
+    page_size=2, quiet=0.3, initial_quiet=0.2, first_pause=0.001, longest_pause=0.01, spread=0, unserved=0.02
+)
 
 
 def pod(name: str, node: str = "", **more: Any) -> dict[str, Any]:

@@ -116,12 +116,37 @@ async def test_a_watch_that_ends_at_once_is_not_opened_all_the_time(chunks: tupl
 async def test_history_that_is_forgotten_now_and_then_is_listed_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contivpp_ksr.reflector.LIST_SECONDS", 0.0)
     sink = DictSink()
-    slow = Pace(first_pause=30.0, longest_pause=30.0)
+    slow = Pace(first_pause=30.0, longest_pause=30.0, spread=0)
     async with FakeApiServer().serving() as server, reflecting(server, sink, pace=slow):
         await until(lambda: sink.lists == 1)
         for number in range(2, 5):
             server.error(410)
             await until(lambda number=number: sink.lists == number)
+
+
+async def test_agents_of_a_server_that_has_no_history_list_in_different_moments() -> None:
+    """So it is after each restart of a real one: everybody's versions are from before."""
+    sink, times = DictSink(), []
+    async with FakeApiServer().serving() as server:
+        client = ApiClient(FileAccess(server.url))
+        pace = Pace(first_pause=0.001, longest_pause=0.01, spread=1.0)
+        reflectors = [Reflector(client, RESOURCES["Pod"], sink, seed=f"node{n}", pace=pace) for n in range(20)]
+        tasks = [asyncio.create_task(reflector.run()) for reflector in reflectors]
+        await until(lambda: sink.lists == 20)
+        for reflector in reflectors:
+            reflector._listed_at -= 60.0  # it was a while ago
+        server.requests.clear()
+        began = time.monotonic()
+        server.error(410)
+        while len(times) < 20:
+            times += [time.monotonic() - began] * (len(server.requests) - len(times))
+            await asyncio.sleep(0.005)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+    assert max(times) - min(times) > 0.5
+    assert max(sum(at <= one < at + 0.1 for one in times) for at in times) <= 8
 
 
 async def test_a_server_that_was_put_back_and_says_nothing_is_listed_again() -> None:

@@ -18,7 +18,7 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.cluster import OBJECTS, object_key
 from contivpp_core.kubernetes import Namespace, Pod, decode
 from contivpp_core.kubernetes_encode import encode
-from contivpp_core.kvstore import Compare, DeleteKey, KVStoreError, PutKey, TransactionResult
+from contivpp_core.kvstore import Compare, DeleteKey, KVStoreError, Listing, PutKey, TransactionResult
 from contivpp_core.markers import marked_kind, marker_key, sweep_of
 from contivpp_core.records import Record
 from contivpp_core.testing.kvstore import MemoryKVStore
@@ -219,6 +219,30 @@ def test_a_value_that_the_store_does_not_take_keeps_no_other_waiting() -> None:
             assert sink.counters["Pod"].resyncs == 1
 
     simulated(scenario)
+
+
+def test_a_store_that_refuses_is_not_listed_all_the_time(caplog: pytest.LogCaptureFixture) -> None:
+    class Refusing(Store):
+        lists = 0
+
+        async def list(self, prefix: str) -> Listing:
+            self.lists += 1
+            return await super().list(prefix)
+
+        async def transaction(self, compares: Any, success: Any, failure: Any = ()) -> TransactionResult:
+            if compares and compares[0].key == LEADER:
+                raise KVStoreError("permission denied")
+            return await super().transaction(compares, success, failure)
+
+    async def scenario() -> None:
+        store = Refusing()
+        async with writing(store) as sink:
+            await sink.replace(POD, records(pod("a")), set())
+            await asyncio.sleep(60)
+        assert 10 <= store.lists <= 20
+
+    simulated(scenario)
+    assert [record.message for record in caplog.records].count("the store is not written now") == 1
 
 
 def test_two_reflectors_never_write_at_once_and_the_second_takes_over() -> None:

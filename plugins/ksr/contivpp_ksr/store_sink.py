@@ -112,6 +112,9 @@ class StoreSink:
         wanted: dict[str, bytes] = {}
         async for key, record in gently(list(records.items())):
             at, value = _key(kind, key), encode(record)
+            if not _kind_of(at):
+                _unstorable(at)
+                continue
             wanted[at] = before[at] if before.get(at) == value else value
         self._kept[kind] = {_key(kind, key) for key in kept}
         wanted |= {at: before[at] for at in self._kept[kind] if at in before}
@@ -127,6 +130,9 @@ class StoreSink:
         wanted = self._wanted[resource.kind]
         for key, record in changes:
             at = _key(resource.kind, key)
+            if not _kind_of(at):
+                _unstorable(at)
+                continue
             self._kept[resource.kind].discard(at)
             self.refused.pop(at, None)
             if record is None:
@@ -369,7 +375,11 @@ def _key(kind: str, key: str) -> str:
     return object_key(kind, namespace, name)
 
 
+def _unstorable(key: str) -> None:
+    log.error("%r is no key of an object: what the API server told is left out", key)
+
+
 def _kind_of(key: str) -> str:
     """Return the kind of an object's key; "" for all other keys, which are not ours to touch."""
     parts = key.removeprefix(OBJECTS).split("/")
-    return parts[0] if len(parts) == 3 and parts[0] in RESOURCES and MARKER not in parts else ""
+    return parts[0] if len(parts) == 3 and all(parts) and parts[0] in RESOURCES and MARKER not in parts else ""

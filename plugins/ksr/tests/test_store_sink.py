@@ -169,6 +169,20 @@ def test_a_malformed_object_is_not_swept() -> None:
     simulated(scenario)
 
 
+def test_names_that_no_object_can_have_stop_nobody() -> None:
+    async def scenario() -> None:
+        store = Store()
+        async with writing(store) as sink:
+            odd = [pod("a/b"), pod("_complete"), pod("")]
+            await sink.replace(POD, records(pod("a"), *odd), set())
+            sink.apply(POD, [*(Change(each.key, each) for each in odd), Change("", None), Change("x/b", pod("b"))])
+            await quiet(sink)
+            assert set(store.objects()) == {KEY, object_key("Pod", "x", "b")}
+            assert sink.marked == {"Pod"}
+
+    simulated(scenario)
+
+
 def test_transactions_are_small_enough_for_etcd() -> None:
     async def scenario() -> None:
         store = Store()

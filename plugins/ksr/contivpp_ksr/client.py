@@ -135,7 +135,8 @@ class ApiClient:
                 self._access.doubt()
                 raise Unreachable(f"{path}: {error}") from error
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise Unreachable(f"{path}: {str(error) or type(error).__name__}") from error
+                cure = "check that the API server runs and can be reached"
+                raise Unreachable(f"{path}: {str(error) or type(error).__name__}: {cure}") from error
             try:
                 if response.status == 401 and not last:
                     self._access.doubt()

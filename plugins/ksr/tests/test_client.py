@@ -175,7 +175,7 @@ async def test_many_wait_for_one_credential_plugin_and_not_for_ever(
 
 async def test_an_unreachable_server_and_a_refusal_are_told_apart() -> None:
     client = ApiClient(FileAccess("http://127.0.0.1:1"))
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match=r"nodes: .* check that the API server runs"):
         await client.get(NODES)
     await client.close()
     async with FakeApiServer().serving() as server:

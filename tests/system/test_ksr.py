@@ -320,6 +320,48 @@ async def _churn(api: ApiServer, dice: random.Random, stop: asyncio.Event) -> No
             await asyncio.sleep(0.01)
 
 
+async def test_a_server_that_is_put_back_to_a_backup_is_listed_again(tmp_path: Path) -> None:
+    """It agrees to a watch from a version that it has not reached, and is silent."""
+    with Etcd(tmp_path / "etcd") as etcd, ApiServer(tmp_path / "api", etcd.endpoint) as api:
+        api.kill()
+        await asyncio.to_thread(etcd.save)
+        await asyncio.to_thread(api.start)
+        client = ApiClient(FileAccess(api.url, ca=api.ca, token=api.token_file("admin")))
+        sink = Newest()
+        reflector = Reflector(client, RESOURCES["Node"], sink, pace=Pace(quiet=3.0))
+        async with api.admin() as admin:
+            for number in range(600):
+                await admin.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": f"c{number}"}})
+            await admin.create("/api/v1/nodes", {"metadata": {"name": "lost"}})
+        task = asyncio.create_task(reflector.run())
+        try:
+            await until(lambda: sink.names == {"lost"}, 20, "the list")
+            api.kill()
+            await asyncio.to_thread(etcd.restore)
+            await asyncio.to_thread(api.start)
+            async with api.admin() as admin:
+                await admin.create("/api/v1/nodes", {"metadata": {"name": "new"}})
+            await until(lambda: sink.names == {"new"}, 30, f"the state of the backup, not {sink.names}")
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.close()
+
+
+class Newest:
+    """Keeps names."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    async def replace(self, resource: Any, records: Mapping[str, Any], kept: Any) -> None:
+        self.names = set(records)
+
+    def apply(self, resource: Any, changes: Any) -> None:
+        for change in changes:
+            (self.names.discard if change.record is None else self.names.add)(change.key)
+
+
 # --- into an agent's tables
 
 

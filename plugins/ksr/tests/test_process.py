@@ -63,9 +63,11 @@ async def test_status_metrics_and_probes(tmp_path: Path) -> None:
         assert (found["ready"], found["leading"]) == (True, True)
         assert (found["kinds"]["Pod"]["adds"], found["kinds"]["Pod"]["complete"]) == (1, True)
         assert "Pod x/b cannot be read" in _table(found)
+        assert "/a is too large for the store: why" in _table({**found, "refused": {"/a": "why"}})
         _, metrics = await fetch(config.socket, "/metrics")
         assert 'contivpp_ksr_writes_total{kind="Pod",operation="add"} 1' in metrics
         assert "contivpp_ksr_leader 1" in metrics
+        assert "contivpp_ksr_refused 0" in metrics
         for line in metrics.splitlines():
             assert re.fullmatch(r'#.*|\w+(\{(\w+="[^"]*",?)+\})? \S+', line), line
         _, stats = await fetch(config.socket, "/stats")

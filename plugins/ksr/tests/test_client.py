@@ -259,3 +259,19 @@ def test_the_configuration_chooses_the_access() -> None:
     assert isinstance(access_for(KsrConfig(server="https://a/")), FileAccess)
     assert isinstance(access_for(KsrConfig()), OfficialAccess)
     assert issubclass(AccessError, ContivError)
+
+
+async def test_a_token_that_is_refused_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    path, token, runs = tmp_path / "config", tmp_path / "token", tmp_path / "runs"
+    answer = json.dumps({**PLUGIN, "kind": "ExecCredential", "status": {"token": "TOKEN"}})
+    script = f"t=$(cat {token}); echo run >> {runs}; sleep 0.5; echo '{answer}' | sed s/TOKEN/$t/"
+    path.write_text(json.dumps(kubeconfig_of({"exec": {**PLUGIN, "command": "/bin/sh", "args": ["-c", script]}})))
+    token.write_text("one")
+    access = OfficialAccess(path)
+    first = asyncio.create_task(access.credentials())
+    while not runs.exists():
+        await asyncio.sleep(0.01)
+    token.write_text("two")
+    access.doubt()
+    assert (await first).token == "one"
+    assert (await access.credentials()).token == "two"

@@ -107,10 +107,9 @@ known_descriptors: dict[str, AnyDescriptor] = {}
 class FakePlugin(Plugin):
     """Stands for `vpp` or `linux`."""
 
-    sources = ("Pod",)
-
     def __init__(self, world: World, name: str, *, up: bool = True) -> None:
         vars(self)["name"] = name
+        vars(self)["sources"] = ("Pod",) if name == "vpp" else ()
         self.world = world
         self.up = up
         self.kernel = self

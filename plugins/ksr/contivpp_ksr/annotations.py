@@ -88,10 +88,11 @@ class Annotator:
             self._wake.clear()
             try:
                 await self._once()
-            except ContivError as error:
-                if self.reason != str(error):
-                    log.warning("a Node object cannot be annotated", extra={"reason": str(error)})
-                self.reason = str(error)
+            except Exception as error:  # whatever it is, it is no reason to annotate nothing any more
+                reason = str(error) if isinstance(error, ContivError) else f"{type(error).__name__}: {error}"
+                if self.reason != reason:
+                    log.warning("a Node object cannot be annotated", extra={"reason": reason})
+                self.reason = reason
                 await self._backoff.pause()
                 self._wake.set()
             else:

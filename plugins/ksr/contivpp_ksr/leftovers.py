@@ -52,10 +52,11 @@ class Leftovers:
             self._wake.clear()
             try:
                 await self._once()
-            except ContivError as error:
-                if self._reason != str(error):
-                    log.warning("what a node has published cannot be removed", extra={"reason": str(error)})
-                self._reason = str(error)
+            except Exception as error:  # as of the annotations
+                reason = str(error) if isinstance(error, ContivError) else f"{type(error).__name__}: {error}"
+                if self._reason != reason:
+                    log.warning("what a node has published cannot be removed", extra={"reason": reason})
+                self._reason = reason
                 await self._backoff.pause()
                 self._wake.set()
             else:

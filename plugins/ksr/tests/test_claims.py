@@ -205,6 +205,22 @@ async def test_a_node_that_cannot_be_annotated_is_tried_again() -> None:
         await until(lambda: not annotator.reason)
 
 
+async def test_what_nobody_expected_is_tried_again() -> None:
+    server, store = FakeApiServer(), MemoryKVStore()
+    server.put("Node", node("node1"))
+    faults = [RuntimeError("of a test")]
+
+    def allowed() -> bool:
+        if faults:
+            raise faults.pop()
+        return True
+
+    async with annotating(server, store, allowed):
+        await store.put(id_key(1), claim_value("node1"))
+        await until(lambda: annotated(server) == {"node1": "1"})
+    assert not faults
+
+
 async def test_a_node_that_may_not_be_annotated_keeps_no_other_waiting() -> None:
     server, store = FakeApiServer(), MemoryKVStore()
     server.denied = {"node1"}

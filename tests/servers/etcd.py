@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real etcd for tests: one member in a temporary folder, on loopback, plain or with mutual TLS.
+"""Real etcd for tests: one member in a temporary folder, on loopback, plain or with mutual TLS; or several, plain.
 
     with Etcd(tmp_path) as etcd:
         store = EtcdStore(etcd.options())
         etcd.stop(); etcd.start(); etcd.wipe(); etcd.freeze(); etcd.thaw()
+
+    with EtcdCluster(tmp_path) as cluster:
+        store = EtcdStore(cluster.options())
+        cluster.leader().stop()
 
 Users are made by `contivpp_datastore.etcd.access`. The executable is `etcd` on the PATH, or what CONTIVPP_ETCD names.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,7 +34,7 @@ from contivpp_sandbox.servers.programs import NO_ETCD as MISSING
 from contivpp_sandbox.servers.programs import etcd_command
 from contivpp_sandbox.servers.programs import etcd_executable as executable
 
-__all__ = ["MISSING", "NEEDS_ETCD", "Etcd", "executable"]
+__all__ = ["MISSING", "NEEDS_ETCD", "Etcd", "EtcdCluster", "executable"]
 
 DEADLINE = 30.0
 
@@ -43,7 +50,11 @@ class Etcd:
             pytest.skip(MISSING)
         self.folder = folder
         self.tls = tls
-        self.port, self._peer = _free_port(), _free_port()
+        self.port = _free_port()
+        self.name = "m0"
+        self.peer = f"http://127.0.0.1:{_free_port()}"
+        self.others: Mapping[str, str] = {}
+        """The URLs of its peers by name, if it is not the only member."""
         self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.log = folder / "etcd.log"
         self._arguments = arguments
@@ -75,15 +86,21 @@ class Etcd:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing: a member alone does not serve."""
         assert self._process is None
-        peer = f"http://127.0.0.1:{self._peer}"
         ca, pair = (self.ca, self.server) if self.tls else (None, None)
-        command = etcd_command(self.folder / "data", client=self.endpoint, peer=peer, ca=ca, pair=pair)
+        command = etcd_command(
+            self.folder / "data", client=self.endpoint, peer=self.peer, others=self.others, name=self.name, ca=ca,
+            pair=pair,
+        )  # fmt: skip
         command += self._arguments
         with self.log.open("ab") as log:
-            before = log.tell()
+            self._before = log.tell()
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self._wait(before)
 
     def stop(self, number: int = signal.SIGKILL) -> None:
         """End it, by default at once; its data stays."""
@@ -130,8 +147,10 @@ class Etcd:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def _wait(self, before: int) -> None:
+    def wait(self) -> None:
+        """Wait until it serves."""
         assert self._process is not None
+        before = self._before
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
             if self._process.poll() is not None:
@@ -141,6 +160,62 @@ class Etcd:
             time.sleep(0.02)
         self.stop()
         raise RuntimeError(f"etcd does not start: {self.log.read_text(errors='replace')[-2000:]}")
+
+
+class EtcdCluster:
+    """Members of one etcd. `arguments` are further ones of each command line; it starts with `with`."""
+
+    def __init__(self, folder: Path, *, size: int = 3, arguments: tuple[str, ...] = ()) -> None:
+        self.members = [Etcd(folder / f"m{number}", arguments=arguments) for number in range(size)]
+        peers = {}
+        for number, member in enumerate(self.members):
+            member.name = f"m{number}"
+            peers[member.name] = member.peer
+        for member in self.members:
+            member.others = {name: url for name, url in peers.items() if name != member.name}
+
+    def __enter__(self) -> EtcdCluster:
+        self.start(*self.members)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for member in self.members:
+            member.stop()
+
+    def start(self, *members: Etcd) -> None:
+        """Start members at once, and wait until each serves."""
+        for member in members:
+            member.launch()
+        for member in members:
+            member.wait()
+
+    def options(self, **others: Any) -> EtcdOptions:
+        """Return how it is reached, by every member; `others` are further options."""
+        return EtcdOptions(**{"endpoints": tuple(each.endpoint for each in self.members), **others})
+
+    def leader(self) -> Etcd:
+        """Return the leader, as soon as there is one that a member knows."""
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            known = {ids[0]: member for member in self.members if (ids := _ids(member))}
+            for leader in {ids[1] for member in self.members if (ids := _ids(member))}:
+                if leader in known:
+                    return known[leader]
+            time.sleep(0.05)
+        raise RuntimeError("no member of etcd leads")
+
+
+def _ids(member: Etcd) -> tuple[str, str] | None:
+    """Return the ID of a member and that of its leader, as it tells them; None if it tells nothing."""
+    request = urllib.request.Request(f"{member.endpoint}/v3/maintenance/status", data=b"{}")
+    try:
+        with urllib.request.urlopen(request, timeout=1) as answer:
+            found = json.load(answer)
+    except (OSError, ValueError):
+        return None
+    return found["header"]["member_id"], found.get("leader", "")
 
 
 def _free_port() -> int:

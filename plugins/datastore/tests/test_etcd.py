@@ -5,16 +5,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contivpp_core.kvstore import KVStore
 from contivpp_core.testing.kvstore_contract import KVStoreContract
-from contivpp_datastore.etcd import access
+from contivpp_datastore.etcd import access, rpc
 from contivpp_datastore.etcd.client import EtcdStore
-from contivpp_datastore.etcd.watch import asks_for_progress, key_range
+from contivpp_datastore.etcd.connection import Connection, Link
+from contivpp_datastore.etcd.options import EtcdOptions
+from contivpp_datastore.etcd.watch import Watch, asks_for_progress, key_range
 from tests.servers.etcd import NEEDS_ETCD, Etcd
 
 
@@ -72,3 +76,49 @@ def test_a_range_holds_the_keys_with_its_prefix_and_no_others(prefix: str, key: 
     inside = begin <= found and (found < end or end == b"\0")
     if found:  # etcd has no empty key
         assert inside is found.startswith(prefix.encode())
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[Watch]:
+    connection = Connection(EtcdOptions(endpoints=("http://127.0.0.1:1",)))
+    link = Link("http://127.0.0.1:1", grpc.aio.insecure_channel("127.0.0.1:1"))
+    yield Watch(connection, link, "/p/", 11, 0)
+    await link.channel.close()
+    await connection.close()
+
+
+def response(revision: int, *events: int, fragment: bool = False) -> Any:
+    """What etcd says at a revision, with changes of these revisions."""
+    found = rpc.WATCH.response(fragment=fragment)
+    found.header.revision = revision
+    for each in events:
+        found.events.add().kv.mod_revision = each
+    return found
+
+
+@pytest.mark.parametrize(
+    ("responses", "told"),
+    [
+        ([response(12, 11, 12)], [11, 12]),
+        ([response(9, 8, 9), response(12, 9, 10, 11, 12)], [11, 12]),  # a member that lagged
+        ([response(12, 11, fragment=True), response(12, 11), response(12, 11, 12)], [11, 11, 12]),
+        ([response(7), response(12, 11)], [11]),
+        ([response(12, 11, 12), response(12), response(13, 13)], [11, 12, 13]),
+    ],
+)
+async def test_a_watch_never_goes_back(watch: Watch, responses: list[Any], told: list[int]) -> None:
+    for each in responses:
+        watch._take(each)
+    batches = watch.batches()
+    assert (await anext(batches)).revision == 10
+    watch._news.set()
+    batch = await anext(batches)
+    assert [event.revision for event in batch.events] == told
+    assert batch.revision >= told[-1]
+
+
+async def test_old_progress_of_a_watch_is_none(watch: Watch) -> None:
+    watch._take(response(7))
+    assert watch._revision == 0
+    watch._take(response(12))
+    assert watch._revision == 12

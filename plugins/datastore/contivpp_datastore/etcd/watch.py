@@ -5,6 +5,9 @@ What comes while the reader is busy is handed over as one batch, up to a limit, 
 etcd has cut into fragments is put together first. A batch's revision is that of its last event: the one in the header
 of a response may be ahead of events that are still to come.
 
+A member of a cluster may lag behind the revision that a watch begins with. When it gets a snapshot then, it tells events
+from before that revision (etcd's issue 20221; in 3.4, 3.5 and 3.6): these are dropped.
+
 A quiet watch learns how far it is from etcd's own notifications (`--experimental-watch-progress-notify-interval`, ten
 minutes by default). Asking for one is safe only since 3.4.25 and 3.5.8: before, the answer could overtake events
 (etcd's pull requests 15695 and 15697).
@@ -69,6 +72,7 @@ class Watch:
         self._events: list[WatchEvent] = []
         self._fragments: list[WatchEvent] = []
         self._revision = 0  # progress that is not told yet
+        self._known = self._from - 1  # what is not newer was told, or was not asked for
         self._error: KVStoreError | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -209,9 +213,11 @@ class Watch:
         if response.fragment:
             return
         if self._fragments:
-            self._events += self._fragments
+            events = [event for event in self._fragments if event.revision > self._known]
             self._fragments = []
-        elif not response.created:
+            self._events += events
+            self._known = events[-1].revision if events else self._known
+        elif not response.created and response.header.revision >= self._known:
             self._revision = response.header.revision  # progress: etcd sends it behind all events up to it
 
 

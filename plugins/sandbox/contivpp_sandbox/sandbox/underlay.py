@@ -96,6 +96,14 @@ class Underlay:
         """Undo both."""
         await self._wire({"do": "heal", "positions": [place.position for place in nodes]})
 
+    async def part(self, nodes: Sequence[NodePlace]) -> None:
+        """Cut nodes off the servers, silently: who waits for an answer waits. Pods are not concerned."""
+        await self._wire({"do": "part", "positions": [place.position for place in nodes]})
+
+    async def reunite(self, nodes: Sequence[NodePlace]) -> None:
+        """Undo that."""
+        await self._wire({"do": "reunite", "nodes": {str(place.position): place.management for place in nodes}})
+
     # --- outside hosts
 
     async def host(self, address: str) -> OutsideHost:

@@ -42,6 +42,10 @@ def port_name(position: int) -> str:
     return f"node{position}"
 
 
+def _management_port(position: int) -> str:
+    return f"mgmt{position}"
+
+
 class Wiring:
     """Carries out requests; `netlink` is in the underlay's namespace."""
 
@@ -68,23 +72,18 @@ class Wiring:
 
     def do_node(self, *, position: int, pid: int, mtu: int, management: str) -> None:
         """Connect a node's namespace, that of process `pid`: to the underlay, and to a management network."""
-        port, far, silent = port_name(position), f"far{position}", f"mgmt{position}"
+        port, far, silent = port_name(position), f"far{position}", _management_port(position)
         self._veth(port, far, mtu=mtu, pid=pid, name=UPLINK)
         self._plug(port)
         # The far end of the management link is the servers', or nobody's: other nodes' hosts are not reached that way.
         self._veth(silent, far, mtu=1500, pid=pid, name=MANAGEMENT_LINK)
         _quiet(silent)
-        self.netlink.link("set", index=self._index(silent), state="up")
-        if self.netlink.get_addr(index=self._index("lo"), address=SERVERS_ADDRESS):
-            node = management.partition("/")[0]
-            self.netlink.route(
-                "replace", dst=f"{node}/32", oif=self._index(silent), prefsrc=SERVERS_ADDRESS, scope=253
-            )  # of the link
+        address, _, length = management.partition("/")
+        self._reach(position, address)
         with self._inside(pid) as netlink:
             _quiet(UPLINK)
             for link in (UPLINK, MANAGEMENT_LINK):
                 netlink.link("set", index=_index(netlink, link), state="up")
-            address, _, length = management.partition("/")
             netlink.addr("add", index=_index(netlink, MANAGEMENT_LINK), address=address, prefixlen=int(length))
 
     def do_host(self, *, port: str, pid: int, mtu: int, address: str) -> None:
@@ -115,6 +114,16 @@ class Wiring:
             port = self._index(port_name(position))
             self._netem(self.netlink, port, percent)
 
+    def do_part(self, *, positions: Sequence[int]) -> None:
+        """Cut nodes off the servers: what is on its way is lost, and nobody is told."""
+        for position in positions:
+            self.netlink.link("set", index=self._index(_management_port(position)), state="down")
+
+    def do_reunite(self, *, nodes: Mapping[str, str]) -> None:
+        """Undo `part` for nodes, management addresses by positions."""
+        for position, address in nodes.items():
+            self._reach(int(position), address)
+
     def do_heal(self, *, positions: Sequence[int]) -> None:
         """Undo `cut` and `lose`."""
         for position in positions:
@@ -124,6 +133,14 @@ class Wiring:
             self.netlink.link("set", index=index, state="up")
 
     # --- parts
+
+    def _reach(self, position: int, address: str) -> None:
+        """Let servers, where there are some, reach a node by its management link; a link that goes down forgets it."""
+        index = self._index(_management_port(position))
+        self.netlink.link("set", index=index, state="up")
+        if self.netlink.get_addr(index=self._index("lo"), address=SERVERS_ADDRESS):
+            of_the_link = 253
+            self.netlink.route("replace", dst=f"{address}/32", oif=index, prefsrc=SERVERS_ADDRESS, scope=of_the_link)
 
     def _netem(self, netlink: Any, index: int, percent: float) -> None:
         try:

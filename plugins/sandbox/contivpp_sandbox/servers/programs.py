@@ -49,16 +49,26 @@ def apiserver_executable() -> str:
 
 
 def etcd_command(
-    data: Path, *, client: str, peer: str, ca: Path | None = None, pair: Pair | None = None, one_ca: bool = False
+    data: Path,
+    *,
+    client: str,
+    peer: str,
+    others: Mapping[str, str] | None = None,
+    name: str = "m0",
+    ca: Path | None = None,
+    pair: Pair | None = None,
+    one_ca: bool = False,
 ) -> list[str]:
-    """Return the command of the only member of an etcd: its folder and URLs.
+    """Return the command of a member of an etcd, by default of the only one: its folder and URLs.
 
-    With `ca` and `pair`, clients need a certificate of that CA; with `one_ca` peers as well.
+    `others` are the URLs of its peers by name. With `ca` and `pair`, clients need a certificate of that CA; with
+    `one_ca` peers as well.
     """
+    members = ",".join(f"{each}={url}" for each, url in {name: peer, **(others or {})}.items())
     command = [
-        *(etcd_executable(), "--name", "m0", "--data-dir", str(data), "--logger", "zap"),
+        *(etcd_executable(), "--name", name, "--data-dir", str(data), "--logger", "zap"),
         *("--listen-client-urls", client, "--advertise-client-urls", client),
-        *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"m0={peer}"),
+        *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", members),
         *("--unsafe-no-fsync",) * _knows("--unsafe-no-fsync"),
     ]
     if ca is not None and pair is not None:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cluster with real servers, to which everything happens at once: what the tests of random rounds do with it.
 
-Servers and agents die and come back in any order while objects come and go. What must hold all the time: two pods that
-live through all of it reach each other, and no node's ID or subnets change. What must hold in the end: every agent
-knows what the API server has.
+Servers and agents die, stand still or are cut off, and come back in any order, while objects come and go. What must
+hold all the time: two pods that live through all of it reach each other, and no node's ID or subnets change. What must
+hold in the end: every agent knows what the API server has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,10 +23,14 @@ from contivpp_sandbox.sandbox.errors import SandboxError
 from contivpp_sandbox.servers.layout import Datastore
 from contivpp_sandbox.servers.state import ServedObjects
 
+from .server_faults import UNDONE, Faults
+
 NODES = ("node1", "node2", "node3")
 PINGS_A_SECOND = 5
 CHURN_SECONDS = 0.3
 DEAD_SECONDS = 2.0
+ROUNDS = int(os.environ.get("CONTIVPP_SERVER_ROUNDS") or 20)
+LONGEST_SECONDS = 12.0 if ROUNDS <= 20 else 40.0
 SETTLE_SECONDS = 90.0
 
 
@@ -76,30 +81,17 @@ class World:
         assert isinstance(cluster.store, ServedObjects)
         self.store = cluster.store
         self.servers = cluster.store.servers
+        self.faults = Faults(cluster, self.servers, self.random)
         self._ending: set[ObjectReference] = set()
         self._number = 0
         self.refused: list[str] = []
         """What could not be done in the last round."""
 
-    # --- what dies, and comes back
+    # --- what goes, and comes back
 
     def victims(self) -> list[str]:
         servers = [name for name in self.servers.names if name != "forwarder"]
         return [*servers, *(f"agent {name}" for name in NODES)]
-
-    async def end(self, victim: str) -> None:
-        what, _, node = victim.partition(" ")
-        kill = self.random.random() < 0.7
-        if node:
-            await self.cluster.nodes[node].stop(what, kill=kill)
-        else:
-            await self.servers.stop(victim, kill=kill)
-            if victim == "etcd" and self.random.random() < 0.3:
-                await self.servers.wipe(victim)
-
-    async def begin(self, victim: str) -> None:
-        _, _, node = victim.partition(" ")
-        await (self.cluster.nodes[node].launch_agent() if node else self.servers.launch(victim))
 
     async def serving(self, victims: list[str]) -> None:
         """Wait until servers serve again; one that ended because another was not there is started again."""
@@ -167,20 +159,24 @@ class World:
     async def round(self) -> list[str]:
         """Let something happen; return what happened."""
         chosen = self.random.sample(self.victims(), k=self.random.randint(1, 3))
+        happens = {victim: self.faults.choose(victim) for victim in chosen}
+        seconds = self.faults.longer(LONGEST_SECONDS)
         self.refused.clear()
         again = self.random.sample(chosen, k=len(chosen))
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.churn(stop))
             for victim in chosen:
-                await self.end(victim)
+                await self.faults.do(happens[victim], victim)
                 await asyncio.sleep(self.random.uniform(0, DEAD_SECONDS))
+            await asyncio.sleep(seconds)
             for victim in again:
-                await self.begin(victim)
+                await self.faults.undo(happens[victim], victim)
                 await asyncio.sleep(self.random.uniform(0, DEAD_SECONDS))
             await self.serving(chosen)
             stop.set()
-        return [*(f"end {victim}" for victim in chosen), *(f"begin {victim}" for victim in again)]
+        begun = [f"{happens[victim]} {victim}" for victim in chosen]
+        return [*begun, f"{seconds:.1f} s", *(f"{UNDONE[happens[victim]]} {victim}" for victim in again)]
 
     async def finish(self) -> None:
         """Do what could not be done; then everything must be as it should be."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real servers and agents die in any order while objects come and go, in random rounds; etcd is wiped.
+"""Real servers and agents die, stand still or are cut off while objects come and go, in random rounds; etcd is wiped.
 
 CONTIVPP_SERVER_ROUNDS says how many rounds (20), CONTIVPP_SEED with which seed they begin; both are printed.
 """
@@ -17,11 +17,10 @@ from contivpp_sandbox.servers.layout import Datastore
 from tests.servers.apiserver import NEEDS_APISERVER, await_build
 
 from .sandboxes import sandboxes
-from .server_rounds import NODES, world
+from .server_rounds import NODES, ROUNDS, world
 
 pytestmark = [pytest.mark.netns, NEEDS_APISERVER]
 
-ROUNDS = int(os.environ.get("CONTIVPP_SERVER_ROUNDS") or 20)
 SEED = int(os.environ.get("CONTIVPP_SEED") or random.randrange(10**6))
 CI_SECONDS = 90.0  # each of both, unless more rounds are asked for
 CLUSTER_ROUNDS = 25  # so many with one cluster
@@ -47,7 +46,7 @@ async def test_all_agents_end_with_the_api_servers_state(datastore: Datastore) -
                 await made.finish()
                 done += 1
                 took = time.monotonic() - begin
-                print(f"{datastore}, seed {seed}, round {number}, {took:.0f} s: {', '.join(events)}")
+                print(f"{datastore}, seed {seed}, round {number}, {took:.0f} s: {', '.join(events)}", flush=True)
                 if ROUNDS <= 20 and time.monotonic() > begin + CI_SECONDS:
                     print(f"time is up after {done} of {wanted} rounds")
                     return

@@ -37,6 +37,10 @@ class Proxy:
         """Pass nothing on any more."""
         self._flowing.clear()
 
+    def release(self) -> None:
+        """Pass on what was held."""
+        self._flowing.set()
+
     def cut(self) -> None:
         """End all connections; new ones are taken."""
         for writer in self._writers:

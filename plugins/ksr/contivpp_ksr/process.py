@@ -52,7 +52,7 @@ class KsrProcess:
             lambda: self._claims.nodes,
             self._claims.claims,
             mine=lambda: tuple(self._claims.nodes),
-            allowed=lambda: self.sink.leading,
+            allowed=lambda: "Node" in self.sink.marked,  # not with an old view of the nodes
         )
         self.leftovers = Leftovers(
             store,
@@ -73,12 +73,17 @@ class KsrProcess:
             )
             for kind, resource in RESOURCES.items()
         }
+        self.sink.renew = self._list_again
         self.metrics = [*source_metrics(self.reflectors.values), *store_metrics(self.sink)]
         self._status = StatusServer(self, config)
 
     def _touch(self) -> None:
         self.annotator.touch()
         self.leftovers.touch()
+
+    def _list_again(self, kind: str) -> bool:
+        self.reflectors[kind].list_again()
+        return True
 
     @property
     def unready(self) -> str:

@@ -113,6 +113,13 @@ class Reflector:
         self._list_again = True
         self._listed_at = -LIST_SECONDS
         self._silence = 0.0  # of watches since anything was told
+        self._turn: asyncio.Timeout | None = None
+
+    def list_again(self) -> None:
+        """List everything anew, now: what is known may be old."""
+        self._list_again = True
+        if self._turn is not None:
+            self._turn.reschedule(0)
 
     async def run(self) -> None:
         """Reflect for ever."""
@@ -120,9 +127,8 @@ class Reflector:
             wait = 0.0
             began = asyncio.get_running_loop().time()
             try:
-                if self._list_again and not self._watch_list:
-                    await self._list()
-                await self._watch()
+                if await self._interrupted():
+                    continue
                 if asyncio.get_running_loop().time() > began + WORKED_SECONDS:
                     continue  # the server ended a watch that had worked
             except Gone as error:
@@ -149,6 +155,22 @@ class Reflector:
             self._relist.reset()
             await asyncio.sleep(self._random.uniform(0, self._pace.spread))
         self._list_again = True
+
+    async def _interrupted(self) -> bool:
+        """List if that is wanted, and watch; tell whether that ended because a list is wanted."""
+        try:
+            async with asyncio.timeout(None) as self._turn:
+                if self._list_again and not self._watch_list:
+                    await self._list()
+                await self._watch()
+        except TimeoutError:
+            if self._turn is None or not self._turn.expired():
+                raise
+            self._list_again = True  # one that was under way may have begun too early
+            return True
+        finally:
+            self._turn = None
+        return False
 
     # --- the list in pages
 

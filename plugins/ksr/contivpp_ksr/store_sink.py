@@ -8,7 +8,9 @@ once. So a store that is slow or away costs no memory, and what was written is n
 Only one reflector writes. It holds the lock `ksr`, has put the key `LEADER` with its lease, and every transaction
 compares that key: a second one, or one that woke up too late, writes nothing. At the begin of such a term all that is
 stored is listed: keys of objects that do not exist are swept, and each kind is marked when that is done
-(`contivpp_core.markers`). The store's watch tells of keys that others change, and of a store that is wiped or put back:
+(`contivpp_core.markers`). What is wanted is listed anew then, too, unless that was done just now: a watch may have been
+silent for long without anybody's knowledge (the process stood still, the network lost everything), and whoever wrote
+before knew more. The store's watch tells of keys that others change, and of a store that is wiped or put back:
 then a new term begins, and everything is compared again.
 """
 
@@ -79,13 +81,15 @@ class StoreSink:
         self.refused: dict[str, str] = {}
         """Keys whose value the store does not take because of its size, and what it says; an older one may be there."""
         self.tell: Callable[[], None] = lambda: None
+        self.renew: Callable[[str], bool] = lambda kind: False
+        """Has a kind listed anew; tells whether that will be done."""
         self._store = store
         self._name = name
         self._ttl = ttl
         self._backoff = backoff or Backoff(name, longest=LONGEST_PAUSE_SECONDS)
         self._wanted: dict[str, dict[str, bytes]] = {kind: {} for kind in RESOURCES}
         self._kept: dict[str, set[str]] = defaultdict(set)
-        self._listed: set[str] = set()
+        self._listed: dict[str, float] = {}  # when: the loop's time
         self._stored: dict[str, _Stored] = {}
         self._gone: dict[str, int] = {}  # deleted at a revision that the watch has not reached
         self._due: dict[str, None] = {}
@@ -120,7 +124,7 @@ class StoreSink:
         wanted |= {at: before[at] for at in self._kept[kind] if at in before}
         self._wanted[kind] = wanted
         self.refused = {at: reason for at, reason in self.refused.items() if _kind_of(at) != kind}
-        self._listed.add(kind)
+        self._listed[kind] = asyncio.get_running_loop().time()
         self.counters[kind].resyncs += 1
         if self.leading:
             await self._compare(kind)
@@ -200,6 +204,7 @@ class StoreSink:
         self._revision = listing.revision
         self._gone.clear()
         self._stand(True, "")
+        self._doubt()
         for kind in sorted(self._listed):
             await self._compare(kind)
         works = {"writer": self._write(), "follower": self._follow(), "guard": self._guard()}
@@ -215,6 +220,13 @@ class StoreSink:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._due.clear()
             self.marked.clear()
+
+    def _doubt(self) -> None:
+        """Have kinds listed anew that were not within the time in which nobody else can have led."""
+        oldest = asyncio.get_running_loop().time() - self._ttl
+        for kind in [kind for kind, listed in self._listed.items() if listed < oldest]:
+            if self.renew(kind):
+                del self._listed[kind]
 
     def _stand(self, leading: bool, reason: str) -> None:
         changed = (leading, reason) != (self.leading, self.reason)

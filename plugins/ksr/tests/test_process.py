@@ -9,7 +9,7 @@ import re
 import stat
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ import aiohttp
 import pytest
 
 from contivpp_core.cli import main
-from contivpp_core.cluster import object_key
+from contivpp_core.cluster import OBJECTS, object_key
 from contivpp_core.errors import ContivError
+from contivpp_core.markers import marked_kind
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_ksr.access import FileAccess
 from contivpp_ksr.command import _ask, _table
 from contivpp_ksr.config import KsrConfig
 from contivpp_ksr.process import KsrProcess
 from contivpp_ksr.testing import FakeApiServer
+from tests.servers.proxy import Proxy
 
 from .objects import PLUGIN, kubeconfig_of, malformed_pod, pod, until
 
@@ -36,8 +38,10 @@ ksr: {{server: 'http://127.0.0.1:1', socket: {folder}/ksr.sock}}
 
 
 @asynccontextmanager
-async def running(server: FakeApiServer, store: MemoryKVStore, config: KsrConfig) -> AsyncIterator[KsrProcess]:
-    process = KsrProcess(config, store, node_name="node1", access=FileAccess(server.url))
+async def running(
+    server: FakeApiServer, store: MemoryKVStore, config: KsrConfig, url: str = ""
+) -> AsyncIterator[KsrProcess]:
+    process = KsrProcess(config, store, node_name="node1", access=FileAccess(url or server.url))
     task = asyncio.create_task(process.run())
     try:
         yield process
@@ -84,6 +88,45 @@ async def test_status_metrics_and_probes(tmp_path: Path) -> None:
         await until(lambda: not process.unready)
         assert await store.get(object_key("Pod", "x", "c")) is not None
     assert not config.socket.exists()
+
+
+async def test_who_takes_over_with_an_old_view_writes_nothing_before_it_is_new(tmp_path: Path) -> None:
+    """The second one hears nothing more from the API server: it stood still, or is cut off; it does not know that."""
+    store, server = MemoryKVStore(), FakeApiServer()
+    one, two = (KsrConfig(socket=tmp_path / f"{name}.sock", lockSeconds=1) for name in ("one", "two"))
+    server.put("Pod", pod("changed", node="before"))
+    server.put("Pod", pod("gone"))
+    async with server.serving(), AsyncExitStack() as stack:
+        way = await Proxy.start(int(server.url.rpartition(":")[2]))
+        stack.push_async_callback(way.close)
+        ending = await stack.enter_async_context(AsyncExitStack())
+        first = await ending.enter_async_context(running(server, store, one))
+        await until(lambda: first.sink.complete)
+        second = await stack.enter_async_context(running(server, store, two, way.endpoint))
+        await until(lambda: all(each.standing.listed for each in second.reflectors.values()))
+        await asyncio.sleep(1.2)
+        way.hold()
+        server.put("Pod", pod("changed", node="after"))
+        server.put("Pod", pod("new"))
+        server.delete("Pod", "x/gone")
+        await until(lambda: first.reflectors["Pod"].standing.version == str(server.version) and not first.sink.due)
+        wanted, begin = await pods_in(store), store.revision
+        assert set(wanted) == {"changed", "new"}
+        await ending.aclose()
+        await until(lambda: second.sink.leading)
+        await asyncio.sleep(1)
+        assert await pods_in(store) == wanted
+        assert "not complete in the store" in second.unready
+        way.release()
+        await until(lambda: second.sink.complete)
+        assert await pods_in(store) == wanted
+        async with aclosing(store.watch(OBJECTS, begin + 1)) as watch:
+            assert all(marked_kind(event.key) for event in (await anext(watch)).events)
+
+
+async def pods_in(store: MemoryKVStore) -> dict[str, bytes]:
+    prefix = f"{OBJECTS}Pod/x/"
+    return {item.key.removeprefix(prefix): item.value for item in (await store.list(prefix)).items}
 
 
 async def test_a_socket_in_use_and_a_taken_port_are_refused(tmp_path: Path) -> None:

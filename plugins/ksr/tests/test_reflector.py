@@ -106,6 +106,31 @@ async def test_forgotten_history_is_one_more_list() -> None:
         assert sink.lists == 2
 
 
+@pytest.mark.parametrize("watch_list", [True, False])
+async def test_a_list_is_made_anew_when_it_is_asked_for(watch_list: bool) -> None:
+    """Also by who watches, lists, or pauses just then; and once."""
+    sink = DictSink()
+    async with FakeApiServer(watch_list=watch_list).serving() as server, reflecting(server, sink) as reflectors:
+        await until(lambda: sink.lists == 1 and reflectors["Pod"].standing.connected)
+        reflectors["Pod"].list_again()
+        await until(lambda: sink.lists == 2)
+        server.freeze(True)
+        reflectors["Pod"].list_again()
+        await asyncio.sleep(0.05)
+        server.put("Pod", pod("a"))
+        reflectors["Pod"].list_again()
+        server.freeze(False)
+        await until(lambda: sink.lists == 3 and "x/a" in sink.records["Pod"])
+        server.put("Pod", pod("b"))
+        await until(lambda: "x/b" in sink.records["Pod"])
+        assert sink.lists == 3
+        server.refuse = [(500, {})] * 20
+        server.cut()
+        await until(lambda: not reflectors["Pod"].standing.connected)
+        reflectors["Pod"].list_again()
+        await until(lambda: sink.lists == 4)
+
+
 async def test_a_frozen_connection_is_noticed() -> None:
     sink = DictSink()
     async with FakeApiServer().serving() as server, reflecting(server, sink) as reflectors:

@@ -19,12 +19,13 @@ from contivpp_core.cluster import OBJECTS, object_key
 from contivpp_core.kubernetes import Namespace, Pod, decode
 from contivpp_core.kubernetes_encode import encode
 from contivpp_core.kvstore import Compare, DeleteKey, KVStoreError, Listing, PutKey, TransactionResult
+from contivpp_core.kvstore_lock import LOCK_PREFIX
 from contivpp_core.markers import marked_kind, marker_key, sweep_of
 from contivpp_core.records import Record
 from contivpp_core.testing.kvstore import MemoryKVStore
 from contivpp_ksr.resources import RESOURCES
 from contivpp_ksr.sink import Change
-from contivpp_ksr.store_sink import LEADER, MOST_BYTES, MOST_OPERATIONS, StoreSink
+from contivpp_ksr.store_sink import LEADER, LOCK, MOST_BYTES, MOST_OPERATIONS, StoreSink
 
 POD, NAMESPACE = RESOURCES["Pod"], RESOURCES["Namespace"]
 TTL = 3.0
@@ -296,6 +297,40 @@ def test_who_lost_the_lease_writes_nothing_more() -> None:
     simulated(scenario)
 
 
+@pytest.mark.parametrize("seconds", [1.0, 30.0])
+def test_a_term_begins_with_new_lists_unless_they_are_new(seconds: float) -> None:
+    async def scenario() -> None:
+        store = Store()
+        renewed: list[str] = []
+        async with writing(store) as one:
+            await one.replace(POD, records(pod("a", "new")), frozenset())
+            await quiet(one)
+            async with writing(store, "two") as two:
+                two.renew = lambda kind: renewed.append(kind) is None
+                await two.replace(POD, records(pod("a", "old")), frozenset())
+                await asyncio.sleep(seconds)
+                await store.delete(LOCK_PREFIX + LOCK)  # two has it now; one will hear of that
+                await store.delete(LEADER)
+                await asyncio.sleep(0.1)
+                assert two.leading
+                if seconds < TTL:
+                    assert renewed == []
+                    return
+                assert renewed == ["Pod"]
+                two.apply(POD, [Change("x/b", pod("b"))])
+                await asyncio.sleep(10)
+                assert decode(Pod, store.objects()[KEY]).node == "new"
+                assert store.objects().keys() == {KEY}
+                store.written.clear()
+                await two.replace(POD, records(pod("a", "new"), pod("b")), frozenset())
+                await quiet(two)
+                assert store.objects().keys() == {KEY, object_key("Pod", "x", "b")}
+                assert [len(batch) for batch in store.written] == [1]
+                assert two.marked == {"Pod"}
+
+    simulated(scenario)
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["wiped", "prefix deleted"])
 def test_a_store_that_is_wiped_is_written_again_and_marked_anew(whole: bool) -> None:
     async def scenario() -> None:
@@ -352,8 +387,15 @@ def test_the_store_ends_with_what_the_server_has(steps: list[tuple[Any, ...]]) -
     async def scenario() -> None:
         store = Store()
         server: dict[str, Pod] = {}
+        tasks: list[asyncio.Task[None]] = []
+
+        async def relist(sink: StoreSink) -> None:
+            await asyncio.sleep(0.5)
+            await sink.replace(POD, dict(server), frozenset())
+
         async with writing(store) as one, writing(store, "two") as two:
             for sink in (one, two):
+                sink.renew = lambda kind, sink=sink: bool(tasks.append(asyncio.create_task(relist(sink))) or True)  # type: ignore[misc]
                 await sink.replace(POD, dict(server), frozenset())
             for what, *rest in steps:
                 await carry_out(what, rest, store, server, (one, two))

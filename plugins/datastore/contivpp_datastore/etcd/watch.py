@@ -5,8 +5,8 @@ What comes while the reader is busy is handed over as one batch, up to a limit, 
 etcd has cut into fragments is put together first. A batch's revision is that of its last event: the one in the header
 of a response may be ahead of events that are still to come.
 
-A member of a cluster may lag behind the revision that a watch begins with. When it gets a snapshot then, it tells events
-from before that revision (etcd's issue 20221; in 3.4, 3.5 and 3.6): these are dropped.
+A member of a cluster may lag behind the revision that a watch begins with. When it gets a snapshot then, it tells
+events from before that revision (etcd's issue 20221; in 3.4, 3.5 and 3.6): these are dropped.
 
 A quiet watch learns how far it is from etcd's own notifications (`--experimental-watch-progress-notify-interval`, ten
 minutes by default). Asking for one is safe only since 3.4.25 and 3.5.8: before, the answer could overtake events

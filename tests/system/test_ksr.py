@@ -35,6 +35,7 @@ from contivpp_ksr.plugin import KsrPlugin
 from contivpp_ksr.process import KsrProcess
 from contivpp_ksr.reflector import Pace, Reflector
 from contivpp_ksr.resources import RESOURCES
+from contivpp_ksr.store_sink import LEADER
 from contivpp_sandbox.servers import shipped
 from contivpp_sandbox.servers.certificates import Authority
 from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
@@ -646,6 +647,89 @@ async def test_the_process_serves_its_status_and_gives_the_lock_back(
         server.kill()
         await server.wait()
     assert (await _call(contivpp, "ksr", "--config", str(config), "--status"))[0] == 1
+
+
+@asynccontextmanager
+async def two_processes(
+    api: ApiServer, etcd: Etcd, folder: Path
+) -> AsyncIterator[dict[int, asyncio.subprocess.Process]]:
+    """Run two `contivpp ksr`, by their process IDs."""
+    contivpp = str(Path(sys.executable).parent / "contivpp")
+    found = {}
+    try:
+        for name in ("one", "two"):
+            config = folder / f"{name}.yaml"
+            settings = {
+                "nodeName": name,
+                "plugins": ["datastore", "ksr"],
+                "datastore": {"driver": "etcd", "endpoints": [etcd.endpoint]},
+                "ksr": {"kubeconfig": str(api.kubeconfig("admin")), "socket": str(folder / name), "lockSeconds": 1},
+            }
+            config.write_text(json.dumps(settings))
+            process = await asyncio.create_subprocess_exec(contivpp, "ksr", "--config", str(config))
+            found[process.pid] = process
+        yield found
+    finally:
+        for process in found.values():
+            process.kill()
+            await process.wait()
+
+
+async def test_whoever_stood_still_writes_nothing_old(
+    api: ApiServer, etcd: Etcd, admin: Kubectl, tmp_path: Path
+) -> None:
+    """The leader stands still for longer than its lock, and both do: a label that only counts up never counts down."""
+    store, stop = EtcdStore(etcd.options()), asyncio.Event()
+    key, number = f"{OBJECTS}Pod/x/counted", 0
+    told: list[int] = []
+
+    async def count() -> None:
+        nonlocal number
+        while not stop.is_set():
+            number += 1
+            await admin.merge(f"{PODS.format(namespace='x')}/counted", {"metadata": {"labels": {"n": str(number)}}})
+            await asyncio.sleep(0.02)
+
+    async def listen() -> None:
+        async with contextlib.aclosing(store.watch(key, begin + 1)) as watch:
+            async for batch in watch:
+                found = [json.loads(event.value or b"{}") for event in batch.events]
+                told.extend(int(each["metadata"]["labels"]["n"]) for each in found)
+
+    async def leader_is_not(pid: int) -> int:
+        async with asyncio.timeout(30):
+            while True:
+                found = await store.get(LEADER)
+                if found is not None and (leader := int(found.value.split()[-1])) != pid:
+                    return leader
+                await asyncio.sleep(0.02)
+
+    await admin.create(PODS.format(namespace="x"), pod("counted", n="0"))
+    await store.delete(key)
+    begin = await store.put("/begin", b"")
+    async with two_processes(api, etcd, tmp_path) as processes:
+        tasks = [asyncio.create_task(work()) for work in (count, listen)]
+        leader = await leader_is_not(0)
+        for both in (False, True):
+            await until(lambda: told and told[-1] > number - 20, 30, "the store follows")
+            other = next(pid for pid in processes if pid != leader)
+            for pid in (other, leader) if both else (leader,):
+                os.kill(pid, signal.SIGSTOP)
+                await asyncio.sleep(0.2)
+            if both:
+                await asyncio.sleep(3)
+                os.kill(other, signal.SIGCONT)
+            new = await leader_is_not(leader)
+            os.kill(leader, signal.SIGCONT)
+            leader = new
+        stop.set()
+        await tasks[0]
+        await equal(admin, store)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await store.close()
+    assert told == sorted(told)
+    assert told[-1] == number
 
 
 async def _call(*command: str) -> tuple[int, str]:

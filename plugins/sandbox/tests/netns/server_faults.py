@@ -3,8 +3,8 @@
 
 A process that ends says so: its connections are closed by the kernel. One that stands still (SIGSTOP) keeps them, and
 so does a network that loses everything: only times that are up tell. How long it lasts is chosen so that it is below
-some of them and above others: the reflectors' lock (3 s), etcd's answers (3 and 10 s), a silent connection (15 s; 30 s
-to the API server).
+some of them and above others: the reflectors' lock (3 s), etcd's answers (3 and 10 s), the rest of a freed ID (10 s),
+a silent connection (15 s; 30 s to the API server).
 """
 
 from __future__ import annotations

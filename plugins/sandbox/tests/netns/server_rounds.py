@@ -32,6 +32,8 @@ DEAD_SECONDS = 2.0
 ROUNDS = int(os.environ.get("CONTIVPP_SERVER_ROUNDS") or 20)
 LONGEST_SECONDS = 12.0 if ROUNDS <= 20 else 40.0
 SETTLE_SECONDS = 90.0
+ID_REST_SECONDS = 10.0
+"""An agent that was without contact for longer publishes nothing before it has seen its claim again."""
 
 
 def pod(name: str, node: str, **labels: str) -> dict[str, Any]:
@@ -218,7 +220,7 @@ async def world(datastore: Datastore, seed: int) -> AsyncIterator[tuple[World, P
     """Yield a cluster in which one pod pings another; in the end, no ping was lost and no node is another."""
     rig = sandbox_rig(datastore)
     try:
-        await rig.start(NODES, {})
+        await rig.start(NODES, {"contiv": {"idRestSeconds": ID_REST_SECONDS}})
         await rig.apply([pod("long1", "node1", app="a"), pod("long2", "node2", app="b")])
         assert await rig.settle(60) == []
         # VPP drops the first packet to another VPP, and asks for its MAC address.

@@ -89,6 +89,7 @@ class StoreSink:
         self._backoff = backoff or Backoff(name, longest=LONGEST_PAUSE_SECONDS)
         self._wanted: dict[str, dict[str, bytes]] = {kind: {} for kind in RESOURCES}
         self._kept: dict[str, set[str]] = defaultdict(set)
+        self._began = 0.0
         self._listed: dict[str, float] = {}  # when: the loop's time
         self._stored: dict[str, _Stored] = {}
         self._gone: dict[str, int] = {}  # deleted at a revision that the watch has not reached
@@ -173,6 +174,7 @@ class StoreSink:
 
     async def run(self) -> None:
         """Wait for the lock and write, for ever; cancelling it gives the lock back."""
+        self._began = asyncio.get_running_loop().time()
         while True:
             wait = 0.0
             try:
@@ -224,9 +226,9 @@ class StoreSink:
     def _doubt(self) -> None:
         """Have kinds listed anew that were not within the time in which nobody else can have led."""
         oldest = asyncio.get_running_loop().time() - self._ttl
-        for kind in [kind for kind, listed in self._listed.items() if listed < oldest]:
-            if self.renew(kind):
-                del self._listed[kind]
+        for kind in RESOURCES:  # a list that is not complete yet may have begun before that, too
+            if self._listed.get(kind, self._began) < oldest and self.renew(kind):
+                self._listed.pop(kind, None)
 
     def _stand(self, leading: bool, reason: str) -> None:
         changed = (leading, reason) != (self.leading, self.reason)

@@ -23,6 +23,7 @@ from contivpp_core.agent import Agent
 from contivpp_core.cluster import OBJECTS, claim_value, id_key
 from contivpp_core.kubernetes import NODE, POD, decode
 from contivpp_core.kubernetes_encode import encode
+from contivpp_core.kvstore import StoreUnavailable
 from contivpp_core.markers import marked_kind
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode, NodeClaim
 from contivpp_core.testing.identity_contract import IdBookContract
@@ -39,7 +40,7 @@ from contivpp_ksr.store_sink import LEADER
 from contivpp_sandbox.servers import shipped
 from contivpp_sandbox.servers.certificates import Authority
 from tests.servers.apiserver import NEEDS_APISERVER, ApiServer, Kubectl
-from tests.servers.etcd import Etcd
+from tests.servers.etcd import Etcd, EtcdCluster
 
 pytestmark = NEEDS_APISERVER
 
@@ -121,7 +122,9 @@ async def running(process: KsrProcess) -> AsyncIterator[KsrProcess]:
 
 
 @asynccontextmanager
-async def reflecting(etcd: Etcd, found: FileAccess, folder: Path) -> AsyncIterator[tuple[KsrProcess, EtcdStore]]:
+async def reflecting(
+    etcd: Etcd | EtcdCluster, found: FileAccess, folder: Path
+) -> AsyncIterator[tuple[KsrProcess, EtcdStore]]:
     store = EtcdStore(etcd.options())
     config = KsrConfig(socket=folder / "ksr.sock", lockSeconds=2)
     try:
@@ -306,6 +309,38 @@ async def test_restarts_of_everything_under_churn(
         await churn
         await equal(admin, store, 60)
         await until(lambda: not process.unready, 60, f"ready: {process.unready}")
+
+
+async def test_members_of_the_store_die_under_churn(api: ApiServer, admin: Kubectl, tmp_path: Path) -> None:
+    """One by one the leaders die; then quorum is lost for longer than the reflector's lock lasts."""
+    found, stop = await access(api, admin, "contivpp-ksr", tmp_path), asyncio.Event()
+    with EtcdCluster(tmp_path / "store") as cluster:
+        async with reflecting(cluster, found, tmp_path) as (process, store):
+            churn = asyncio.create_task(_churn(api, random.Random(1), stop))
+            for members in (1, 1, 2):
+                await equal_soon(admin, store)
+                leader = await asyncio.to_thread(cluster.leader)
+                dying = [leader, *(each for each in cluster.members if each is not leader)][:members]
+                for member in dying:
+                    member.stop()
+                await asyncio.sleep(4.0 if members > 1 else 1.0)
+                await asyncio.to_thread(cluster.start, *dying)
+            stop.set()
+            await churn
+            await equal(admin, store, 60)
+            await until(lambda: not process.unready, 60, f"ready: {process.unready}")
+
+
+async def equal_soon(admin: Kubectl, store: EtcdStore) -> None:
+    """Wait until what the API server had at some moment is in the store, while more comes."""
+    before = (await wanted(admin)).keys()
+    end = time.monotonic() + 30
+    missing = before
+    while missing:
+        assert time.monotonic() < end, f"the store does not follow: {sorted(missing)}"
+        await asyncio.sleep(0.1)
+        with contextlib.suppress(StoreUnavailable):  # while a leader is elected
+            missing = (before - (await stored(store)).keys()) & (await wanted(admin)).keys()
 
 
 async def _churn(api: ApiServer, dice: random.Random, stop: asyncio.Event) -> None:

@@ -111,13 +111,14 @@ class Reflector:
         )
         self._version = ""
         self._list_again = True
+        self._renew = False  # a list is wanted although nothing may be new
         self._listed_at = -LIST_SECONDS
         self._silence = 0.0  # of watches since anything was told
         self._turn: asyncio.Timeout | None = None
 
     def list_again(self) -> None:
         """List everything anew, now: what is known may be old."""
-        self._list_again = True
+        self._list_again = self._renew = True
         if self._turn is not None:
             self._turn.reschedule(0)
 
@@ -136,9 +137,6 @@ class Reflector:
                 await self._outdated()
                 continue
             except ContivError as error:
-                if self._not_served(error):
-                    await self._without_objects(str(error))
-                    continue
                 wait = error.retry_after if isinstance(error, ApiFailure) else 0.0
                 self._lost(str(error))
             except Exception as error:
@@ -160,9 +158,7 @@ class Reflector:
         """List if that is wanted, and watch; tell whether that ended because a list is wanted."""
         try:
             async with asyncio.timeout(None) as self._turn:
-                if self._list_again and not self._watch_list:
-                    await self._list()
-                await self._watch()
+                await self._reflect()
         except TimeoutError:
             if self._turn is None or not self._turn.expired():
                 raise
@@ -171,6 +167,16 @@ class Reflector:
         finally:
             self._turn = None
         return False
+
+    async def _reflect(self) -> None:
+        try:
+            if self._list_again and not self._watch_list:
+                await self._list()
+            await self._watch()
+        except ApiFailure as error:
+            if not self._not_served(error):
+                raise
+            await self._without_objects(str(error))
 
     # --- the list in pages
 
@@ -228,7 +234,7 @@ class Reflector:
         self._silence = 0.0
         self._listed_at = asyncio.get_running_loop().time()
         self._version = standing.version = version
-        self._list_again = False
+        self._list_again = self._renew = False
         standing.listed = True
         self._connected()
 
@@ -240,7 +246,7 @@ class Reflector:
 
     async def _without_objects(self, reason: str) -> None:
         """Where there is no such kind, there are no objects of it. Look again later."""
-        if not (self.standing.connected and self.standing.reason):
+        if self._renew or not (self.standing.connected and self.standing.reason):
             await self._replace("", {}, set())
             self.standing.reason = reason
             self._tell(self)

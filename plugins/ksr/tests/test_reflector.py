@@ -322,3 +322,14 @@ async def test_a_kind_of_kubernetes_that_is_not_there_is_a_fault() -> None:
         assert not standing.listed
         assert not standing.connected
         assert not sink.records
+
+
+async def test_a_kind_that_nobody_has_defined_is_listed_anew_at_once() -> None:
+    sink, server = DictSink(), FakeApiServer()
+    server.undefined.add("NodeConfig")
+    pace = Pace(unserved=60.0)
+    async with server.serving(), reflecting(server, sink, "NodeConfig", pace=pace) as reflectors:
+        await until(lambda: sink.lists == 1)
+        reflectors["NodeConfig"].list_again()
+        await until(lambda: sink.lists == 2, seconds=5)
+        assert reflectors["NodeConfig"].standing.connected

@@ -87,12 +87,14 @@ class KsrProcess:
 
     @property
     def unready(self) -> str:
-        """Say what is missing, or "": every kind is watched, and complete in the store if this process writes it."""
+        """Say what is missing, or "": every kind is watched, and all of it in the store if this process writes it."""
         lost = [kind for kind, one in self.reflectors.items() if not one.standing.connected]
         if lost:
             return f"not watched: {', '.join(sorted(lost))}: {self.reflectors[lost[0]].standing.reason}"
         if self.sink.reason:
             return f"store: {self.sink.reason}"
+        if self.sink.leading and self.sink.refused:  # a policy among them is not in force as it was meant
+            return f"too large for the store: {', '.join(sorted(self.sink.refused))}"
         missing = RESOURCES.keys() - self.sink.marked if self.sink.leading else set()
         return f"not complete in the store: {', '.join(sorted(missing))}" if missing else ""
 

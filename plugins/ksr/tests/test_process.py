@@ -90,6 +90,17 @@ async def test_status_metrics_and_probes(tmp_path: Path) -> None:
     assert not config.socket.exists()
 
 
+async def test_an_object_that_is_too_large_is_no_good_state(tmp_path: Path) -> None:
+    """It may be a policy: what it forbids would be let in, and nobody would know."""
+    store, server = MemoryKVStore(), FakeApiServer()
+    async with server.serving(), running(server, store, KsrConfig(socket=tmp_path / "ksr.sock")) as process:
+        await until(lambda: not process.unready)
+        process.sink.refused["/a"] = "why"
+        assert process.unready == "too large for the store: /a"
+        process.sink.leading = False
+        assert not process.unready  # the one that writes tells it
+
+
 async def test_who_takes_over_with_an_old_view_writes_nothing_before_it_is_new(tmp_path: Path) -> None:
     """The second one hears nothing more from the API server: it stood still, or is cut off; it does not know that."""
     store, server = MemoryKVStore(), FakeApiServer()

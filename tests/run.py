@@ -6,7 +6,7 @@ the user is root. Only the sandbox, which makes its user namespaces itself, is t
 namespaces are off, everything runs as it is, and what cannot be tested is skipped with the reason.
 
 All tests, as opposed to those of a path that is named, run in several processes, file by file: most of their time they
-wait for processes of their own.
+wait for processes of their own, so there is one more than there are cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> int:
     if any(not argument.startswith("-") for argument in arguments):
         return _pytest(arguments)
     if not any(argument.startswith("-n") for argument in arguments):
-        workers = str(min(MOST_WORKERS, len(os.sched_getaffinity(0))))
+        workers = str(min(MOST_WORKERS, len(os.sched_getaffinity(0)) + 1))
         arguments = [*arguments, f"-n{workers}", "--dist=loadfile", "--no-loadscope-reorder"]
     if os.geteuid() == 0:
         return _pytest(arguments)

@@ -32,7 +32,7 @@ from contivpp_contiv.contest import advice
 from contivpp_contiv.membership import id_book, in_cluster
 from contivpp_contiv.observer import Observer
 from contivpp_contiv.records import LOCAL_POD, PODS
-from contivpp_contiv.repeat import pause
+from contivpp_contiv.repeat import backoff
 from contivpp_core.agent import Agent
 from contivpp_core.errors import ContivError
 from contivpp_core.identity import IdBook
@@ -114,20 +114,19 @@ class Identity:
             self._wake.set()
 
     async def _run(self) -> None:
-        attempt = 0
+        pauses = backoff(self._agent, CONDITION)
         while True:
             try:
                 delay = await self._look()
             except Exception as error:  # the store does not answer, or the disk is full: whatever it is, it may pass
                 self._observer.cut_off()
-                if not attempt:
+                if not pauses.tries:
                     log.warning("the node's ID cannot be checked now", extra={"error": str(error)})
                 if not self._id:
                     self._say(f"cannot be claimed: {str(error) or type(error).__name__}")
-                await pause(attempt)
-                attempt += 1
+                await pauses.pause()
                 continue
-            attempt = 0
+            pauses.reset()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._wake.wait()

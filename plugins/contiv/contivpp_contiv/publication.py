@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from contivpp_contiv.membership import in_cluster, publisher
 from contivpp_contiv.records import OWN_NODE
-from contivpp_contiv.repeat import pause
+from contivpp_contiv.repeat import backoff
 from contivpp_core.agent import Agent
 from contivpp_core.errors import ContivError
 from contivpp_core.node import CLUSTER_NODE, NODE_CONFIG, ClusterNode, NodeConfig
@@ -56,7 +56,7 @@ class Publication:
         self._changed.set()
 
     async def _publish(self) -> None:
-        attempt = 0
+        pauses = backoff(self._agent, "publication")
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -66,13 +66,12 @@ class Publication:
             try:
                 await publisher(self._agent).publish(own)
             except ContivError as error:
-                if not attempt:
+                if not pauses.tries:
                     log.warning("the node's addresses cannot be published yet", extra={"error": str(error)})
-                await pause(attempt)
-                attempt += 1
+                await pauses.pause()
                 self._changed.set()
                 continue
-            attempt = 0
+            pauses.reset()
             log.info("this node's addresses are published", extra={"addresses": own.vpp_addresses})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(MIRROR_SECONDS):

@@ -18,13 +18,13 @@ import msgspec
 
 from contivpp_core.backoff import Backoff
 from contivpp_core.cluster import IDS, MalformedValue, decode_claim
-from contivpp_core.errors import ContivError
 from contivpp_core.identity import annotation_for
 from contivpp_core.kubernetes import NODE_ADDRESSES_ANNOTATION, NODE_ID_ANNOTATION, Node
 from contivpp_core.kvstore import Compacted, KVStore, StoreUnavailable, WatchEvent
 from contivpp_core.node import ClusterNode, NodeClaim
 from contivpp_core.published import published
 from contivpp_core.records import Record
+from contivpp_core.repeat import whenever
 from contivpp_ksr.client import ApiClient, ApiFailure
 from contivpp_ksr.resources import Resource
 from contivpp_ksr.sink import Change
@@ -74,7 +74,6 @@ class Annotator:
         self._client = client
         self._nodes, self._claims, self._mine, self._allowed = nodes, claims, mine, allowed
         self._wake = asyncio.Event()
-        self._backoff = Backoff("annotations")
         self._sent: dict[str, tuple[int, float]] = {}  # what the watch has not told yet, and until when it may be late
 
     def touch(self) -> None:
@@ -83,21 +82,12 @@ class Annotator:
 
     async def run(self) -> None:
         """Annotate for ever."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._once()
-            except Exception as error:  # whatever it is, it is no reason to annotate nothing any more
-                reason = str(error) if isinstance(error, ContivError) else f"{type(error).__name__}: {error}"
-                if self.reason != reason:
-                    log.warning("a Node object cannot be annotated", extra={"reason": reason})
-                self.reason = reason
-                await self._backoff.pause()
-                self._wake.set()
-            else:
-                self.reason = ""
-                self._backoff.reset()
+        await whenever(self._wake, self._once, self._tell, Backoff("annotations"))
+
+    def _tell(self, reason: str) -> None:
+        if reason and self.reason != reason:
+            log.warning("a Node object cannot be annotated", extra={"reason": reason})
+        self.reason = reason
 
     async def _once(self) -> None:
         if not self._allowed():

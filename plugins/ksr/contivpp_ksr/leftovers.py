@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from contivpp_core.backoff import Backoff
 from contivpp_core.cluster import node_key, object_key
-from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import Compare, DeleteKey, KVStore
 from contivpp_core.node import NodeClaim
+from contivpp_core.repeat import whenever
 
 __all__ = ["Leftovers"]
 
@@ -38,7 +38,6 @@ class Leftovers:
         self._store, self._nodes, self._claims, self._allowed = store, nodes, claims, allowed
         self._done: dict[str, float] = {}  # when the ID was freed, of nodes whose key is removed
         self._wake = asyncio.Event()
-        self._backoff = Backoff("leftovers")
         self._reason = ""
 
     def touch(self) -> None:
@@ -47,21 +46,12 @@ class Leftovers:
 
     async def run(self) -> None:
         """Remove for ever."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._once()
-            except Exception as error:  # as of the annotations
-                reason = str(error) if isinstance(error, ContivError) else f"{type(error).__name__}: {error}"
-                if self._reason != reason:
-                    log.warning("what a node has published cannot be removed", extra={"reason": reason})
-                self._reason = reason
-                await self._backoff.pause()
-                self._wake.set()
-            else:
-                self._reason = ""
-                self._backoff.reset()
+        await whenever(self._wake, self._once, self._tell, Backoff("leftovers"))
+
+    def _tell(self, reason: str) -> None:
+        if reason and self._reason != reason:
+            log.warning("what a node has published cannot be removed", extra={"reason": reason})
+        self._reason = reason
 
     async def _once(self) -> None:
         if not self._allowed():

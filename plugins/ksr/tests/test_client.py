@@ -275,3 +275,20 @@ async def test_a_token_that_is_refused_while_it_is_read_is_read_again(tmp_path: 
     access.doubt()
     assert (await first).token == "one"
     assert (await access.credentials()).token == "two"
+
+
+async def test_changes_that_come_fast_are_read_together_and_none_is_lost() -> None:
+    lines = [b"%d\n" % number for number in range(200)]
+
+    async def fast(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in lines:
+            await response.write(line)
+            await asyncio.sleep(0.0005)
+        return response
+
+    async with answering(fast) as client, client.watch(NODES, {}, 5.0) as found:
+        blocks = [block async for block in found]
+    assert b"".join(blocks) == b"".join(lines)
+    assert len(blocks) < len(lines) / 2

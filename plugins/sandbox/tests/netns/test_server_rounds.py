@@ -22,7 +22,7 @@ from .server_rounds import NODES, ROUNDS, world
 pytestmark = [pytest.mark.netns, NEEDS_APISERVER]
 
 SEED = int(os.environ.get("CONTIVPP_SEED") or random.randrange(10**6))
-CI_SECONDS = 60.0  # each of both, unless more rounds are asked for
+CI_SECONDS = 150.0  # each of both, unless more rounds are asked for
 CLUSTER_ROUNDS = 25  # so many with one cluster
 
 

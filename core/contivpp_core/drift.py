@@ -29,6 +29,7 @@ from contivpp_core.journal import Journal
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.scheduler.check import CheckReport, Difference
 from contivpp_core.scheduler.graph import ItemState
+from contivpp_core.tasks import end
 
 __all__ = ["Drift", "DriftReport", "KindReport", "words"]
 
@@ -120,9 +121,7 @@ class Drift:
 
     async def stop(self) -> None:
         """End the rounds; a check in hand is broken off."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     # --- rounds
 

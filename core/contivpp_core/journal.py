@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from contivpp_core.clock import Clock
+from contivpp_core.tasks import end
 
 __all__ = ["Entry", "Journal"]
 
@@ -105,9 +106,7 @@ class Journal:
 
     async def close(self) -> None:
         """Write what has not been written yet."""
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+        await end(self._writer)
         await self._write_now()
 
     async def _write_later(self) -> None:

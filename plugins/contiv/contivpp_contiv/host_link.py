@@ -11,6 +11,7 @@ from contivpp_contiv.repeat import whenever
 from contivpp_core.agent import Agent
 from contivpp_core.ledger import LedgerWrite
 from contivpp_core.state import Put, Ready
+from contivpp_core.tasks import end
 
 __all__ = ["CONDITION", "HostLinkChoice", "first_link", "host_link"]
 
@@ -50,9 +51,7 @@ class HostLinkChoice:
 
     async def stop(self) -> None:
         """End; the link stays."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def choose(self) -> None:
         """VPP may be another one: choose anew; until it answers, the link stays as it was."""

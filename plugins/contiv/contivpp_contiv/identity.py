@@ -40,6 +40,7 @@ from contivpp_core.kubernetes import NODE
 from contivpp_core.ledger import LedgerWrite
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, NODE_CONFIG, NodeClaim, NodeConfig
 from contivpp_core.state import Change, Delete, Put, Ready, Write
+from contivpp_core.tasks import end
 
 __all__ = ["CONDITION", "Identity", "first_id"]
 
@@ -98,9 +99,7 @@ class Identity:
     async def stop(self) -> None:
         """End; the claim stays."""
         self._unfollow()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     @property
     def held(self) -> bool:

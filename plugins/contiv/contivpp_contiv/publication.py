@@ -18,6 +18,7 @@ from contivpp_contiv.repeat import backoff
 from contivpp_core.agent import Agent
 from contivpp_core.errors import ContivError
 from contivpp_core.node import CLUSTER_NODE, NODE_CONFIG, ClusterNode, NodeConfig
+from contivpp_core.tasks import end
 
 __all__ = ["Publication"]
 
@@ -47,9 +48,7 @@ class Publication:
     async def stop(self) -> None:
         """End; what was published stays."""
         self._unlisten()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def look(self) -> None:
         """Whether publishing is allowed may have changed."""

@@ -14,6 +14,7 @@ from contivpp_core.agent import Agent
 from contivpp_core.kubernetes import NODE_SETTINGS, NodeSettings
 from contivpp_core.ledger import LedgerWrite
 from contivpp_core.state import Put, Ready, Write
+from contivpp_core.tasks import end
 
 __all__ = ["RememberedSettings"]
 
@@ -45,9 +46,7 @@ class RememberedSettings:
     async def stop(self) -> None:
         """End."""
         self._unlisten()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _remember(self) -> None:
         name, table = self._agent.node_name, self._agent.state.table(NODE_SETTINGS.name)

@@ -19,6 +19,7 @@ from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import KVStore
 from contivpp_core.metrics import Metric
 from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.tasks import end
 from contivpp_datastore.config import DatastoreConfig
 from contivpp_datastore.drivers import OwnStore, open_store
 from contivpp_datastore.local import LocalMirror
@@ -149,10 +150,8 @@ class DatastorePlugin(Plugin):
 
     async def stop(self) -> None:
         """Stop mirroring and close the store; the tables stay as they are."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end(self._task)
+        self._task = None
         self._untell()
         if self._local is not None:
             await self._local.stop()

@@ -20,6 +20,7 @@ from contivpp_core.namespaces import HOST
 from contivpp_core.node import HOST_ADDRESS, HOST_ROUTE, HostAddress, HostRoute
 from contivpp_core.records import AnyTable
 from contivpp_core.state import Delete, Put, Ready
+from contivpp_core.tasks import end
 from contivpp_linux.items import link_key
 from contivpp_linux.kernel.protocol import Kernel
 from contivpp_linux.kernel.values import OWN_PROTOCOL, TABLE_MAIN, Address, Route, RouteType
@@ -92,9 +93,7 @@ class HostTables:
     async def stop(self) -> None:
         """End it."""
         self._unwatch()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

@@ -22,6 +22,7 @@ from contivpp_core.items import AnyDescriptor
 from contivpp_core.namespaces import Namespace
 from contivpp_core.node import HOST_ADDRESS, HOST_ROUTE
 from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.tasks import end
 from contivpp_linux.descriptors import all_descriptors
 from contivpp_linux.edge import Edge
 from contivpp_linux.host import HostTables
@@ -130,9 +131,7 @@ class LinuxPlugin(Plugin):
         for helper in (self._guard, self._sightings, self._host):
             if helper is not None:
                 await helper.stop()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        await end(self._reader)
         await self._edge.close()
         if self._kernel is not None and self._given is None:
             await self._kernel.close()

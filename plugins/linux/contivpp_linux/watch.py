@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contivpp_core.namespaces import HOST
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.scheduler.graph import Node
+from contivpp_core.tasks import end
 from contivpp_linux.items import (
     Address,
     LinkUp,
@@ -64,9 +65,7 @@ class LinkGuard:
         """End what is under way."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _at_rest(self, key: str) -> Node | None:
         """Return who provides a key, if no operation for it is under way and it is to stay."""

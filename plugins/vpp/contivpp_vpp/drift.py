@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contivpp_core.items import Unavailable
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.scheduler.graph import ItemState, Node
+from contivpp_core.tasks import end
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors.base import SPACE
 from contivpp_vpp.errors import VppConnectionError
@@ -52,9 +53,7 @@ class InterfaceWatch:
 
     async def stop(self) -> None:
         """End the work."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _work(self) -> None:
         while self._deleted or self._up:

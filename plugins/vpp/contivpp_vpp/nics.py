@@ -27,6 +27,7 @@ from contivpp_core.items import Unavailable
 from contivpp_core.ledger import LedgerWrite
 from contivpp_core.node import NETWORK_INTERFACE, NetworkInterface
 from contivpp_core.state import Delete, Put, Ready
+from contivpp_core.tasks import end
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors.base import SPACE
 from contivpp_vpp.errors import VppConnectionError
@@ -138,9 +139,7 @@ class Nics:
     async def stop(self) -> None:
         """End the work."""
         self._end_grace()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _work(self) -> None:
         rounds = 0

@@ -28,6 +28,7 @@ from contivpp_core.kubernetes import POD
 from contivpp_core.ledger import LedgerWrite
 from contivpp_core.node import NODE_SUBNETS, NodeSubnets
 from contivpp_core.state import Change, Delete, Put, Write
+from contivpp_core.tasks import end
 
 __all__ = ["CONDITION", "Client", "RuntimeWatch", "connect", "find_socket"]
 
@@ -115,9 +116,7 @@ class RuntimeWatch:
     async def stop(self) -> None:
         """End."""
         self._unfollow()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     # --- when
 

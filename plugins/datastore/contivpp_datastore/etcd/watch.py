@@ -30,6 +30,7 @@ from contivpp_core.kvstore import (
     WatchBatch,
     WatchEvent,
 )
+from contivpp_core.tasks import end
 from contivpp_datastore.etcd import rpc
 from contivpp_datastore.etcd.connection import Connection, Link, undropped
 from contivpp_datastore.etcd.faults import from_reason, from_rpc
@@ -148,9 +149,7 @@ class Watch:
 
     async def close(self) -> None:
         """End the stream."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
+        await end(self._pump)
         if self._stream is not None:
             self._stream.cancel()
 

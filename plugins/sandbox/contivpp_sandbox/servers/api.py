@@ -11,17 +11,13 @@ from typing import Any
 import aiohttp
 import yaml
 
+from contivpp_ksr.resources import RESOURCES
 from contivpp_sandbox.sandbox.errors import SandboxError
 
 __all__ = ["Api", "ApiRefused", "list_path", "object_path"]
 
 _SECONDS = 30.0
 _MANAGER = "contivpp-sandbox"
-_NAMES = {
-    "networkpolicies": "networking.k8s.io/v1",
-    "endpointslices": "discovery.k8s.io/v1",
-    "nodeconfigs": "nodeconfig.contiv.vpp/v1",
-}
 
 
 class ApiRefused(SandboxError):
@@ -33,11 +29,13 @@ class ApiRefused(SandboxError):
 
 
 def list_path(kind: str, namespace: str = "", version: str = "") -> str:
-    """Return the path of a list: of all namespaces, or of one."""
-    lower = kind.lower()
-    plural = f"{lower[:-1]}ies" if lower.endswith("y") else f"{lower}s"
-    version = version or _NAMES.get(plural, "v1")
-    base = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    """Return the path of a list: of all namespaces, or of one. Of a kind that is not reflected, `version` is needed."""
+    if version:
+        lower = kind.lower()
+        plural = f"{lower[:-1]}ies" if lower.endswith("y") else f"{lower}s"
+        base = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    else:
+        base, _, plural = RESOURCES[kind].path.rpartition("/")
     return f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
 
 

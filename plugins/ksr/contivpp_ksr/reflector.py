@@ -225,7 +225,7 @@ class Reflector:
             if found.key:
                 kept.add(found.key)
 
-    async def _replace(self, version: str, records: dict[str, Record], kept: set[str]) -> None:
+    async def _replace(self, version: str, records: dict[str, Record], kept: set[str], reason: str = "") -> None:
         standing = self.standing
         for key in standing.malformed.keys() - kept:
             del standing.malformed[key]
@@ -236,7 +236,7 @@ class Reflector:
         self._version = standing.version = version
         self._list_again = self._renew = False
         standing.listed = True
-        self._connected()
+        self._connected(reason)
 
     # --- a kind that the server does not have
 
@@ -247,9 +247,7 @@ class Reflector:
     async def _without_objects(self, reason: str) -> None:
         """Where there is no such kind, there are no objects of it. Look again later."""
         if self._renew or not (self.standing.connected and self.standing.reason):
-            await self._replace("", {}, set())
-            self.standing.reason = reason
-            self._tell(self)
+            await self._replace("", {}, set(), reason)
         self._list_again = True
         self._backoff.reset()
         await asyncio.sleep(self._pace.unserved * self._random.uniform(0.5, 1.5))
@@ -391,9 +389,9 @@ class Reflector:
             what = f"{self.resource.kind} {found.key or 'without a name'}"
             log.error("%s cannot be read: what is known of it stays", what, extra={"reason": found.reason})
 
-    def _connected(self) -> None:
-        if not self.standing.connected or self.standing.reason:
-            self.standing.connected, self.standing.reason = True, ""
+    def _connected(self, reason: str = "") -> None:
+        if not self.standing.connected or self.standing.reason != reason:
+            self.standing.connected, self.standing.reason = True, reason
             self._tell(self)
 
     def _lost(self, reason: str) -> None:

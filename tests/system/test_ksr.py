@@ -645,6 +645,43 @@ async def test_a_client_certificate_is_enough(api: ApiServer, admin: Kubectl, tm
     await client.close()
 
 
+async def test_nothing_stays_open_when_a_server_stands_still(api: ApiServer, admin: Kubectl) -> None:
+    """TLS says goodbye, and would wait half a minute for the answer."""
+    client, before = ApiClient(FileAccess(api.url, ca=api.ca, token=api.token_file("admin"))), open_sockets()
+    watched = asyncio.Event()
+
+    async def watch() -> None:
+        async with client.watch("/api/v1/nodes", {"resourceVersion": "0"}, 60) as blocks:
+            watched.set()
+            async for _ in blocks:
+                pass
+
+    watching = asyncio.create_task(watch())
+    await watched.wait()
+    await client.get("/api/v1/nodes")
+    api.freeze()
+    try:
+        asking = asyncio.create_task(client.get("/api/v1/nodes"))
+        await asyncio.sleep(0.2)
+        assert len(open_sockets() - before) == 2
+        for task in (watching, asking):
+            task.cancel()
+        await asyncio.gather(watching, asking, return_exceptions=True)
+        await client.close()
+        assert not open_sockets() - before
+    finally:
+        api.thaw()
+
+
+def open_sockets() -> set[str]:
+    """Return the sockets of this process."""
+    found = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.add(os.readlink(each))
+    return {each for each in found if each.startswith("socket:")}
+
+
 # --- the process
 
 

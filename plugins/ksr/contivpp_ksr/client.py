@@ -8,7 +8,9 @@ zlib-ng takes an eighth of zlib's time for that, which would be a third of the w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -28,6 +30,8 @@ LONGEST_LINE = 16 << 20
 """Bytes of one event; the API server stores no object of more than 3 MB."""
 LONGEST_ANSWER = 256 << 20
 BUFFER = 256 << 10
+CLOSING_TURNS = 100
+"""Turns of the event loop; sockets that are shut down are closed within three."""
 GATHER_SECONDS = 0.005
 """When changes follow each other faster than that, they are read together, once in that time."""
 
@@ -93,12 +97,21 @@ class ApiClient:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close all connections. Nothing of this client uses the loop when it returns, whatever the server does."""
+        if self._session is None:
+            return
+        session, self._session = self._session, None
+        await session.close()
+        for each in self._sockets:  # those of requests that were given up wait for the server's part of TLS's goodbye
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for _ in range(CLOSING_TURNS):
+            if all(each.fileno() < 0 for each in self._sockets):
+                return
+            await asyncio.sleep(0)
 
     async def get(self, path: str, parameters: Parameters | None = None) -> bytes:
         """Return an answer's body; raise ApiFailure, Unreachable or AccessError."""
@@ -171,20 +184,20 @@ class ApiClient:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket)
+            connector = aiohttp.TCPConnector(limit=0, socket_factory=self._socket)
             self._session = aiohttp.ClientSession(connector=connector, read_bufsize=BUFFER, auto_decompress=False)
         return self._session
 
-
-def _socket(address: Any) -> socket.socket:
-    """Make a socket that notices a peer that is gone without a word within half a minute."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    return made
+    def _socket(self, address: Any) -> socket.socket:
+        """Make a socket that notices a peer that is gone without a word within half a minute."""
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        return made
 
 
 async def _whole(response: aiohttp.ClientResponse, path: str) -> bytes:

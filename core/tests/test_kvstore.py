@@ -18,8 +18,6 @@ from contivpp_core.testing.kvstore_contract import KVStoreContract
 
 
 class TestMemoryKVStore(KVStoreContract):
-    lease_ttl = 0.1
-
     @pytest.fixture
     def store(self) -> Iterator[MemoryKVStore]:
         store = MemoryKVStore()

@@ -154,8 +154,8 @@ class KVStoreContract:
     async def test_a_lease_that_is_kept_alive_stays(self, store: KVStore) -> None:
         lease = await store.grant(self.lease_ttl)
         await store.put("/leased", b"1", lease=lease)
-        for _ in range(4):
-            await asyncio.sleep(self.lease_ttl / 2)
+        for _ in range(8):  # often, for machines that are busy
+            await asyncio.sleep(self.lease_ttl / 4)
             await store.keep_alive(lease)
         assert await store.get("/leased") is not None
         await store.revoke(lease)

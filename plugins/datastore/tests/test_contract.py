@@ -16,8 +16,6 @@ from contivpp_datastore.embedded.server import StoreServer
 
 
 class TestEngineInMemory(KVStoreContract):
-    lease_ttl = 0.2
-
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await SqliteStore.open()
@@ -38,8 +36,6 @@ class TestEngineInAFile(TestEngineInMemory):
 
 
 class TestClient(KVStoreContract):
-    lease_ttl = 0.3
-
     @pytest.fixture
     async def engine(self) -> AsyncIterator[SqliteStore]:
         engine = await SqliteStore.open()

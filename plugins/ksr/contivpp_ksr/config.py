@@ -69,7 +69,7 @@ class KsrConfig(Section):
     watch_list: bool = True
     """Ask for the first list as a stream, where the server can do that: it spares the server's memory."""
     page_size: int = Field(default=500, ge=1, le=10_000)
-    """Objects of one answer of a list that is not streamed."""
+    """Objects of the first answer of a list that is not streamed. Further ones are measured by their bytes."""
     quiet_seconds: float = Field(default=150.0, gt=1, le=3600, allow_inf_nan=False)
     """A watch that is silent so long is taken for dead. The server says something every 60 s."""
     lock_seconds: float = Field(default=10.0, ge=1, le=300, allow_inf_nan=False)

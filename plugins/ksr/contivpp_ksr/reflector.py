@@ -50,7 +50,9 @@ MOST_TOLD = 1000
 
 @dataclass(frozen=True)
 class Pace:
-    """How a server is watched; times in seconds."""
+    """How a server is watched; times in seconds. `page_size`: objects of a list's first page, by which further ones are
+    measured.
+    """
 
     watch_list: bool = True
     page_size: int = 500
@@ -192,9 +194,9 @@ class Reflector:
 
     async def _pages(self, records: dict[str, Record], kept: set[str]) -> str:
         """Fill in all objects and return the list's version. A list that is outdated half-way begins again, whole."""
-        limit, following = str(self._pace.page_size), ""
+        limit, following = self._pace.page_size, ""
         while True:
-            parameters = {**self.resource.parameters, **({"limit": limit} if limit else {})}
+            parameters = {**self.resource.parameters, **({"limit": str(limit)} if limit else {})}
             if following:
                 parameters["continue"] = following
             try:
@@ -202,7 +204,7 @@ class Reflector:
             except Gone:
                 if not limit:
                     raise
-                limit = following = ""
+                limit, following = 0, ""
                 records.clear()
                 kept.clear()
                 continue
@@ -212,7 +214,7 @@ class Reflector:
                 self._collect(page.objects[first : first + SLICE], records, kept)
             if not page.following:
                 return page.version
-            following = page.following
+            limit, following = page.fitting(limit), page.following
 
     def _collect(self, objects: list[Any], records: dict[str, Record], kept: set[str]) -> None:
         record, key = self.resource.reader.record, self.resource.table.key

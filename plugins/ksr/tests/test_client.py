@@ -207,13 +207,14 @@ async def test_what_cannot_be_unpacked_is_no_answer(body: bytes, reason: str) ->
             await client.get(NODES)
 
 
-async def test_a_packed_answer_is_unpacked() -> None:
+@pytest.mark.parametrize("body", [b"x" * 1_000_000, os.urandom(1_000_000)], ids=["at once", "in a thread"])
+async def test_a_packed_answer_is_unpacked(body: bytes) -> None:
     async def handler(request: web.Request) -> web.Response:
         assert request.headers["Accept-Encoding"] == "gzip"
-        return web.Response(body=gzip.compress(b"x" * 1_000_000), headers={"Content-Encoding": "gzip"})
+        return web.Response(body=gzip.compress(body), headers={"Content-Encoding": "gzip"})
 
     async with answering(handler) as client:
-        assert await client.get(NODES) == b"x" * 1_000_000
+        assert await client.get(NODES) == body
 
 
 async def test_a_refusal_that_is_no_status_is_told_with_its_text() -> None:

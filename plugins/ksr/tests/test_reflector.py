@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contivpp_core.kubernetes import Pod
+from contivpp_core.kubernetes import POD, Pod
+from contivpp_ksr.reading import Reader
 from contivpp_ksr.reflector import Pace, Reflector
 from contivpp_ksr.testing import FakeApiServer
 
@@ -172,7 +173,26 @@ async def test_a_server_without_watch_list_is_listed_in_pages(how: str) -> None:
         await until(lambda: sink.lists == 1)
         assert sink.records["Pod"] == readable(server, "Pod")
         pages = [query for _, query in server.requests if "watch" not in query]
-        assert [("continue" in query, query["limit"]) for query in pages] == [(False, "2"), (True, "2"), (True, "2")]
+        assert [("continue" in query, query["limit"]) for query in pages] == [(False, "2"), (True, "5000")]
+
+
+@pytest.mark.parametrize(("kilobytes", "limits"), [(0, [2, 5000]), (300, [2, 8, 8, 8, 8])], ids=["small", "large"])
+async def test_pages_have_about_as_many_bytes_whatever_the_objects(kilobytes: int, limits: list[int]) -> None:
+    sink = DictSink()
+    server = FakeApiServer(watch_list=False)
+    for number in range(34):
+        found = pod(f"p{number}")
+        found["metadata"]["managedFields"] = [{"fieldsV1": "x" * kilobytes * 1024}]
+        server.put("Pod", found)
+    async with server.serving(), reflecting(server, sink):
+        await until(lambda: sink.lists == 1)
+        assert sink.records["Pod"] == readable(server, "Pod")
+        assert [int(query["limit"]) for _, query in server.requests if "limit" in query] == limits
+
+
+def test_an_empty_page_says_nothing_of_the_next() -> None:
+    page = Reader(POD).page(b'{"metadata": {"resourceVersion": "1", "continue": "x"}, "items": []}')
+    assert page.fitting(7) == 7
 
 
 async def test_a_list_that_is_outdated_half_way_begins_again_whole() -> None:

@@ -183,6 +183,7 @@ class Agent:
         try:
             if self._ledger is None:
                 self._ledger = await self._open_ledger()
+            self.scheduler.notes.ledger = self._ledger
             self.census = Census(self.scheduler, self._ledger)
             if leftovers := self.census.leftovers():
                 log.warning("items of plugins that are not enabled may still be there", extra={"kinds": leftovers})

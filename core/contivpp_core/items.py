@@ -141,10 +141,17 @@ class Known:
     """What a dump may look up: which key has a handle found by an earlier dump, and which items are of interest.
 
     `items` are those of each kind, or a function that returns them; it is asked once for each kind that is looked up.
+    `noted` returns those of a kind that the ledger knows.
     """
 
-    def __init__(self, items: Mapping[str, Sequence[Item]] | Callable[[str], Sequence[Item]] | None = None) -> None:
+    def __init__(
+        self,
+        items: Mapping[str, Sequence[Item]] | Callable[[str], Sequence[Item]] | None = None,
+        noted: Callable[[str], Sequence[Item]] = lambda kind: (),
+    ) -> None:
         self._keys: dict[tuple[str, Any], str] = {}
+        self.noted: Callable[[str], Sequence[Any]] = noted
+        """Returns the items of an unmarked kind whose objects we made, as they were made, whatever is wanted now."""
         self._ask = items if callable(items) else None
         self._items: dict[str, Sequence[Item]] = {} if items is None or callable(items) else dict(items)
 
@@ -180,6 +187,9 @@ class Descriptor(Generic[I]):
     """Where others look up this kind's handles, for example `vpp/interface`; its items provide a key there."""
     found_only: ClassVar[bool] = False
     """Whether objects are only looked up, and deletion leaves them: what lives inside is then taken down first."""
+    unmarked: ClassVar[bool] = False
+    """Whether an object shows no mark of ours. It needs none inside something that does; else it is noted in the ledger
+    before it is made (`contivpp_core.scheduler.notes`)."""
     dumps_after: ClassVar[tuple[str, ...]] = ()
     """Spaces and kinds whose handles this kind's dump looks up."""
 

@@ -23,7 +23,7 @@ from contivpp_core.state import State
 
 __all__ = ["IO", "PURE", "Rehearsal"]
 
-DECLARED = ("kind", "item", "domain", "merged", "space", "found_only", "dumps_after")
+DECLARED = ("kind", "item", "domain", "merged", "space", "found_only", "unmarked", "dumps_after")
 PURE = ("dependencies", "provides", "gate", "merge", "equal", "recreates")
 """The methods of a descriptor that are handed on."""
 IO = ("create", "begin_create", "update", "delete", "dump", "fingerprint", "classify")

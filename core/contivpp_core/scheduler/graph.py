@@ -270,6 +270,13 @@ class Graph:
                     found.append((self.nodes[name], dependency))
         return found
 
+    def shows_no_mark(self, node: Node, dependencies: Iterable[Dependency]) -> bool:
+        """Tell whether neither an object with these dependencies shows a mark of ours, nor what it is inside of."""
+        if not node.descriptor.unmarked:
+            return False
+        hosts = (self.provider(need.keys[0]) for need in dependencies if need.bound)
+        return all(host is not None and host.descriptor.unmarked for host in hosts)
+
     def guarded(self, gate: str) -> Sequence[Node]:
         """Return the nodes that may only be taken down while the gate is down."""
         names = self._gates.get(gate)

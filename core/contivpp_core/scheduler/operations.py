@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from contivpp_core.items import Item
 from contivpp_core.scheduler.decide import Create, Decision, Remove, Update
 from contivpp_core.scheduler.graph import Actual, Node
+from contivpp_core.scheduler.notes import Notes
 
 __all__ = ["Operation", "Operations"]
 
@@ -22,13 +23,17 @@ log = logging.getLogger(__name__)
 
 
 class Operation(NamedTuple):
-    """What is done at a node; `item` is wanted, `actual` was there before, `handles` are those to make it with."""
+    """What is done at a node; `item` is wanted, `actual` was there before, `handles` are those to make it with.
+
+    What shows no mark of ours (`unmarked`) is noted before it is made.
+    """
 
     node: Node
     decision: Decision
     item: Item | None
     actual: Actual | None
     handles: dict[str, Any]
+    unmarked: bool = False
 
 
 class Operations:
@@ -41,9 +46,11 @@ class Operations:
         self,
         concluded: Callable[[Operation, Any, Exception | None], None],
         broken_off: Callable[[Operation], None],
+        notes: Notes,
     ) -> None:
         self._concluded = concluded
         self._broken_off = broken_off
+        self._notes = notes
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._posted: dict[str, Operation] = {}
         self._ends: dict[str, asyncio.Event] = {}  # of those that are posted, if somebody waits
@@ -53,7 +60,7 @@ class Operations:
 
     def begin(self, operation: Operation) -> None:
         """Begin an operation."""
-        if not (isinstance(operation.decision, Create) and self._post(operation)):
+        if operation.unmarked or not (isinstance(operation.decision, Create) and self._post(operation)):
             self._tasks[operation.node.key] = asyncio.get_running_loop().create_task(self._carry_out(operation))
 
     def by_task(self, node: Node) -> bool:
@@ -107,12 +114,15 @@ class Operations:
         self._concluded(operation, handle, error)
 
     async def _carry_out(self, operation: Operation) -> None:
-        node, decision, item, actual, handles = operation
+        node, decision, item, actual, handles, unmarked = operation
         handle: Any = None
         failure: Exception | None = None
         try:
             match decision:
                 case Create():
+                    if unmarked:
+                        assert item is not None
+                        await self._notes.note(item)
                     handle = await node.descriptor.create(item, handles)
                 case Update():
                     assert actual is not None
@@ -120,6 +130,8 @@ class Operations:
                 case Remove():
                     assert actual is not None
                     await node.descriptor.delete(actual.item, actual.handle, actual.handles)
+                    if node.descriptor.unmarked:
+                        await self._notes.forget(actual.item)
         except asyncio.CancelledError:
             self._broken_off(operation)
             raise

@@ -74,11 +74,22 @@ class Resync:
                 found = await self._dump(descriptor, known)
                 await self._delete_dangling(descriptor, found)
                 repaired[descriptor.kind] = await self._take_over(descriptor, found)
+            await scheduler.notes.keep(domain, self._unmarked(domain))
         finally:
             self._running -= 1
             scheduler.pump()
         scheduler.domain_usable(domain)
         scheduler.on_resynced(domain, reason, loop.time() - begin, {k: n for k, n in repaired.items() if n})
+
+    def _unmarked(self, domain: str) -> list[Item]:
+        """Return what is there of ours and does not show it."""
+        kinds = [d.kind for d in self._scheduler.descriptors.values() if d.domain == domain and d.unmarked]
+        nodes = (node for kind in kinds for node in self._graph.of_kind(kind))
+        return [
+            node.actual.item
+            for node in nodes
+            if node.actual is not None and self._graph.shows_no_mark(node, node.actual.dependencies)
+        ]
 
     async def look(self, domain: str) -> dict[str, list[Found]]:
         """Read a domain and change nothing, neither in it nor in what is believed; return what was found, by kind."""
@@ -114,9 +125,13 @@ class Resync:
                     found.append(wanted)
                 if there is not None and there is not wanted and there != wanted:
                     found.append(there)
-            return found
+            return [*found, *(item for item in self._scheduler.notes.of_kind(kind) if self._only_noted(item))]
 
-        return Known(items)
+        return Known(items, self._scheduler.notes.of_kind)
+
+    def _only_noted(self, item: Item) -> bool:
+        node = self._graph.nodes.get(item.key)
+        return node is None or (node.desired is None and node.former is None and node.actual is None)
 
     async def read(self, descriptor: AnyDescriptor) -> list[Found]:
         """Dump a kind while work goes on."""
@@ -195,19 +210,26 @@ class Resync:
                     found = await self.read(descriptor)
                     # Made by the lost operation over something that vanished since: nothing knows it but this dump.
                     await self._delete_dangling(descriptor, [each for each in found if self._unbelieved(each.key)])
+                    if self._settle_unknown(descriptor, found, begin):
+                        await self._forget_gone(descriptor)
+                        return
                 except Exception as error:
                     if not isinstance(error, Unavailable):  # a domain that is lost will be read as a whole
                         log.exception("a kind could not be read back", extra={"kind": kind})
                     back_off = self._scheduler.retries.back_off
                     await asyncio.sleep(back_off(failures, FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS))
                     failures += 1
-                    continue
-                if self._settle_unknown(descriptor, found, begin):
-                    return
         finally:
             self._running -= 1
             del self._soon[kind]
             self._scheduler.pump()
+
+    async def _forget_gone(self, descriptor: AnyDescriptor) -> None:
+        """What was noted, but could not be made, and is not wanted any more, may become somebody else's."""
+        for item in self._scheduler.notes.of_kind(descriptor.kind):
+            node = self._graph.nodes.get(item.key)
+            if node is None or not (node.desired or node.actual or node.running or node.unknown):
+                await self._scheduler.notes.forget(item)
 
     def _unbelieved(self, key: str) -> bool:
         node = self._graph.nodes.get(key)

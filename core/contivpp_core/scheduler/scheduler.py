@@ -27,6 +27,7 @@ from contivpp_core.scheduler.check import CheckReport, Checks
 from contivpp_core.scheduler.decide import Create, Decider, Nothing, ReadBack, Remove, Update, Wait
 from contivpp_core.scheduler.domains import Domains
 from contivpp_core.scheduler.graph import Actual, Graph, ItemState, Node, handles_of
+from contivpp_core.scheduler.notes import Notes
 from contivpp_core.scheduler.operations import Operation, Operations
 from contivpp_core.scheduler.pump import Pump
 from contivpp_core.scheduler.resync import Resync
@@ -85,7 +86,8 @@ class Scheduler:
         self._domains = Domains()
         self._decider = Decider(self.graph, fact=fact, hold=self.hold, down=self._domains.reason)
         self._waiting: dict[Any, set[str]] = defaultdict(set)
-        self._flight = Operations(self._conclude, self._broken_off)
+        self.notes = Notes(self.descriptors)
+        self._flight = Operations(self._conclude, self._broken_off, self.notes)
         self.retries = Retries(self._retry, seed=seed)
         self._operations = 0
         self._idle = asyncio.Event()
@@ -224,6 +226,7 @@ class Scheduler:
         """The dataplane can be reached. A new incarnation has none of the objects that the old one had."""
         if self._domains.renewed(domain, incarnation):
             self._forget(domain)
+        await self.notes.begin(domain, incarnation)
         await self._resync.domain(domain, reason)
 
     def domain_usable(self, domain: str) -> None:
@@ -380,8 +383,11 @@ class Scheduler:
             self._read_first(node)
             return
         handles: dict[str, Any] = {}
+        unmarked = False
         if item is not None and not isinstance(decision, Remove):
-            handles = handles_of(self.graph, node.dependencies(item))
+            needs = node.dependencies(item)
+            handles = handles_of(self.graph, needs)
+            unmarked = isinstance(decision, Create) and self.graph.shows_no_mark(node, needs)
         self.graph.begin(node, handles)  # at once: what provides them must not be taken down before the first step
         node.running = True
         self._operations += 1
@@ -389,7 +395,7 @@ class Scheduler:
         self._checks.touched(node.key)
         if not (node.attempts and node.state is ItemState.FAILED):  # who looks during a retry is told why it is one
             self._mark(node, ItemState.RUNNING, type(decision).__name__.lower())
-        self._flight.begin(Operation(node, decision, item, actual, handles))
+        self._flight.begin(Operation(node, decision, item, actual, handles, unmarked))
 
     def _conclude(self, operation: Operation, handle: Any, failure: Exception | None) -> None:
         """An operation has ended."""
@@ -412,7 +418,7 @@ class Scheduler:
 
     def _effect(self, operation: Operation, handle: Any) -> set[str]:
         """Believe what an operation did; return whom to decide again."""
-        node, decision, item, _, handles = operation
+        node, decision, item, _, handles, _ = operation
         kind = node.descriptor.kind
         if isinstance(decision, Remove):
             woken = effects.vanished(self.graph, node)

@@ -34,6 +34,7 @@ from typing import Any
 
 from contivpp_core.clock import run_simulated
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Owner
+from contivpp_core.ledger import Ledger
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.testing.faults import Fault, Faults
 from contivpp_core.testing.order import Noting, Order
@@ -53,7 +54,7 @@ _POLL_SECONDS = 0.05
 _RESYNC_TRIES = 100
 _OPERATIONS = "^(create|update|delete) "
 _ALL = "^(create|update|delete|dump) "
-_MOVES = ("want", "want", "want", "faults", "faults", "lose", "kill", "kill at", "cut at")
+_MOVES = ("want", "want", "want", "faults", "faults", "lose", "kill", "kill and want", "kill at", "cut at")
 _PAUSES = (0.0, 0.0, 0.01, 1.0)
 
 Owners = dict[str, dict[Owner, Item]]
@@ -81,6 +82,7 @@ class Trial:
         self.world.faults = self.faults
         self.world.lost = self._lost
         self.owners: Owners = {}
+        self.ledger = Ledger.open(None)
         self.noting = Noting()
         self.wrote = self.noting.wrote
         self.lives = 0
@@ -97,6 +99,7 @@ class Trial:
     def _agent(self) -> Scheduler:
         self.lives += 1
         scheduler = Scheduler(seed=self.lives)
+        scheduler.notes.ledger = self.ledger
         for descriptor in self._make():
             scheduler.register(self.faults.around(self.noting.around(descriptor)))
         self.world.begin(scheduler)
@@ -122,14 +125,17 @@ class Trial:
         self.owners = new
         self.scheduler.submit(sorted(changed), new)
 
-    async def kill(self) -> None:
-        """The agent dies where it is, and another starts: it knows what is wanted, and nothing else."""
+    async def kill(self, wish: Iterable[Item] | Owners | None = None) -> None:
+        """The agent dies where it is, and another starts, maybe with another wish: it knows that, and the ledger."""
         async with self._dying:
             for domain in self.domains:
                 await self._end_up(domain)
                 self.world.disconnect(domain)
             await self.scheduler.stop()
             self.scheduler = self._agent()
+            if wish is not None:
+                self.owners = _owners(wish)
+                self._told(self.owners)
             self.scheduler.submit(set(self.owners), self.owners)
         await self.start()
 
@@ -303,7 +309,8 @@ def _owners(items: Iterable[Item] | Owners) -> Owners:
 
 async def _read(scheduler: Scheduler, domain: str) -> Sequence[Found]:
     """Dump every kind of a domain, with the handles that the scheduler knows."""
-    known = Known({d.kind: _believed(scheduler, d) for d in scheduler.descriptors.values()})
+    noted = scheduler.notes.of_kind
+    known = Known({kind: _believed(scheduler, d) for kind, d in scheduler.descriptors.items()}, noted)
     for node in scheduler.graph:
         if node.descriptor.space and node.actual is not None:
             for key in node.actual.provides:
@@ -382,6 +389,8 @@ async def _step(trial: Trial, chance: random.Random, wishes: Sequence[Iterable[I
             await trial.lose(chance.choice(trial.domains), new=chance.random() < 0.4)
         case "kill":
             await trial.kill()
+        case "kill and want":
+            await trial.kill(chance.choice(wishes))
         case "kill at":
             fault = chance.choice((Fault.CALL, Fault.CALL_AFTER))
             faults.plan(fault, nth=chance.randint(1, 6), call=trial.kill_soon)

@@ -21,7 +21,10 @@ from enum import Enum
 from pathlib import Path
 
 TOLERANCE = 2.0
+DRIFT = 1e-3
+"""VPP's clock goes wrong by this share of its age at most."""
 _UPTIME = re.compile(r"Time now (\d*\.?\d+)")  # VPP writes .5, not 0.5
+_IDENTITY = re.compile(r"(\d+)@(-?\d+\.\d+)")
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -46,6 +49,19 @@ class Incarnation:
         if self.pid != other.pid or self.source is not other.source:
             return False
         return abs(self.start - other.start) <= (TOLERANCE if self.source is StartSource.UPTIME else 0)
+
+    def as_noted(self, identity: str, now: float) -> bool:
+        """Tell whether an earlier agent's `identity` means this life, whose clock may have drifted since, for days."""
+        match = _IDENTITY.fullmatch(identity)
+        if match is None or int(match[1]) != self.pid:
+            return False
+        allowed = TOLERANCE + DRIFT * abs(now - self.start) if self.source is StartSource.UPTIME else 0.005
+        return abs(float(match[2]) - self.start) <= allowed
+
+    @property
+    def identity(self) -> str:
+        """As a text."""
+        return f"{self.pid}@{self.start:.2f}"
 
 
 def from_process(transport: asyncio.BaseTransport, vpe_pid: int) -> Incarnation | None:

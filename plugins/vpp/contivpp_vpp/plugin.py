@@ -38,7 +38,6 @@ from contivpp_vpp.probe import TapSupport, probe_tap, recall, remember
 from contivpp_vpp.settings import VppSettings
 from contivpp_vpp.short_paths import ShortPaths
 from contivpp_vpp.transports import Connect, ProtocolFactory, unix_socket
-from contivpp_vpp.unmarked import Unmarked
 
 if TYPE_CHECKING:
     from contivpp_core.agent import Agent
@@ -74,7 +73,6 @@ class VppPlugin(Plugin):
     def __init__(self, connect: Connect | None = None) -> None:
         self._connect = connect
         self._access = VppAccess()
-        self._unmarked = Unmarked()
         self._client: VppClient | None = None
         self._agent: Agent | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,9 +121,7 @@ class VppPlugin(Plugin):
     def descriptors(self, agent: Agent) -> Iterable[AnyDescriptor]:
         settings = agent.config.section("vpp", VppSettings)
         paths = ShortPaths(Path(settings.api_socket).parent / NAMESPACE_LINKS)
-        return all_descriptors(
-            self._access, persistent_taps=settings.persistent_taps, paths=paths, unmarked=self._unmarked
-        )
+        return all_descriptors(self._access, persistent_taps=settings.persistent_taps, paths=paths)
 
     @hookimpl
     def metrics(self) -> list[Metric]:
@@ -141,8 +137,6 @@ class VppPlugin(Plugin):
         """Begin to connect; nothing waits for VPP here."""
         settings = agent.config.section("vpp", VppSettings)
         self._agent = agent
-        self._unmarked.ledger = agent.ledger
-        agent.scheduler.expect(self._unmarked.items())
         agent.set_condition("vpp", False, "has not been connected yet")
         way = self._connect or unix_socket(settings.api_socket)
         where = "the given transport" if self._connect else settings.api_socket
@@ -204,8 +198,13 @@ class VppPlugin(Plugin):
 
     def _identify(self, incarnation: Incarnation) -> str:
         """Return the same text as long as it is the same VPP, also where its start is only nearly known."""
-        if self._identity is None or not self._identity[0].same(incarnation):
-            self._identity = incarnation, f"{incarnation.pid}@{incarnation.start:.2f}"
+        assert self._agent is not None
+        if self._identity is None:
+            noted = self._agent.scheduler.notes.incarnation(DOMAIN)
+            same = incarnation.as_noted(noted, asyncio.get_running_loop().time())
+            self._identity = incarnation, noted if same else incarnation.identity
+        elif not self._identity[0].same(incarnation):
+            self._identity = incarnation, incarnation.identity
         return self._identity[1]
 
     def _lost(self, error: Exception) -> None:

@@ -143,6 +143,19 @@ def test_incarnations():
     assert from_uptime("", 100.0, 1).source is StartSource.UNKNOWN
 
 
+def test_an_incarnation_is_known_again_days_later():
+    day = 86400.0
+    first = from_uptime("Time now 10.0, Mon", 100.0, 1)
+    assert first.identity == "1@90.00"
+    assert from_uptime(f"Time now {10 * day - 5}", 90 + 10 * day, 1).as_noted(first.identity, 90 + 10 * day)
+    assert not from_uptime("Time now 5.0", 105.0, 1).as_noted(first.identity, 105.0)
+    assert not from_uptime("Time now 10.0", 100.0, 2).as_noted(first.identity, 100.0)
+    assert not first.as_noted("", 100.0)
+    exact = Incarnation(1, 90.25, StartSource.PROCESS)
+    assert exact.as_noted(exact.identity, 90 + day)
+    assert not exact.as_noted("1@90.26", 90 + day)
+
+
 def test_an_error_of_the_hand_shake_that_nobody_foresaw_does_not_end_the_attempts(simulated):
     async def scenario():
         place = Place(ScriptedVpp(pid=1, uptime=500))

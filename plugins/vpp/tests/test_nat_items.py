@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from contivpp_core.items import Outcome
-from contivpp_core.ledger import Ledger, LedgerWrite
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors import all_descriptors
 from contivpp_vpp.descriptors.nat44_changes import Change, changes, in_any_order
 from contivpp_vpp.errors import MissingMessages, VppError
 from contivpp_vpp.items import Nat44, Nat44Address, Nat44Interface, Nat44Mapping, NatBackend
 from contivpp_vpp.nat_items import MOST_BACKENDS, parts_of_tag
-from contivpp_vpp.unmarked import Unmarked
 
 DESCRIPTORS = {each.kind: each for each in all_descriptors(VppAccess())}
 ONE = NatBackend(address="10.1.1.2", port=8080)
@@ -200,32 +198,3 @@ def test_what_errors_mean() -> None:
 def test_what_a_mapping_stands_on() -> None:
     needs = [str(each) for each in DESCRIPTORS[MAPPING.kind].dependencies(MAPPING)]
     assert needs == ["vpp/nat44/on", "vpp/vrf/1"]
-
-
-# --- what carries no mark
-
-
-async def test_what_carries_no_mark_is_known_from_the_ledger() -> None:
-    ledger = Ledger.open(None)
-    unmarked = Unmarked()
-    address = Nat44Address(address="10.0.0.1", twice_nat=True)
-    assert unmarked.items() == []
-    await unmarked.note(address)  # the agent has no ledger yet: nothing is kept
-    unmarked.ledger = ledger
-    assert unmarked.items() == []
-    for item in (address, Nat44(sessions=7), Nat44(sessions=8), Nat44Address(address="10.0.0.1")):
-        await unmarked.note(item)
-    await unmarked.forget(Nat44Address(address="10.0.0.1"))
-    again = Unmarked()
-    again.ledger = ledger
-    assert again.items() == [address, Nat44(sessions=8)]
-
-
-async def test_what_another_version_noted_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
-    unmarked = Unmarked()
-    unmarked.ledger = Ledger.open(None)
-    for key, value in (("a", b"{"), ("b", b'["vpp/other",{}]'), ("c", b'["vpp/nat44",{"sessions":0}]')):
-        await unmarked.ledger.commit(LedgerWrite("vpp/unmarked", key, value))
-    await unmarked.note(Nat44())
-    assert unmarked.items() == [Nat44()]
-    assert len(caplog.records) == 3

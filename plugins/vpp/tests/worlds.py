@@ -14,8 +14,6 @@ from typing import Any, ClassVar
 import pytest
 
 from contivpp_core.items import AnyDescriptor, Descriptor, Found, Item, Known
-from contivpp_core.ledger import Ledger
-from contivpp_core.scheduler import Scheduler
 from contivpp_core.testing.faults import Fault, Faults
 from contivpp_core.testing.worlds import World
 from contivpp_vpp.access import VppAccess
@@ -23,7 +21,6 @@ from contivpp_vpp.connection import Connection, ConnectionSettings
 from contivpp_vpp.descriptors import all_descriptors
 from contivpp_vpp.middle import through
 from contivpp_vpp.transports import Connect, in_memory, unix_socket
-from contivpp_vpp.unmarked import Unmarked
 
 from .benches import EmbeddedPeer
 
@@ -68,14 +65,13 @@ class HostLinkDescriptor(Descriptor[HostLink]):
 
 
 class VppWorld(World):
-    """What is the same for every VPP: the connection, and the ledger of what carries no mark."""
+    """What is the same for every VPP: the connection."""
 
     messages = True
     settings = ConnectionSettings()
 
     def __init__(self) -> None:
         self.links: set[str] = set()
-        self._ledger = Ledger.open(None)
         self._connection: Connection | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -86,12 +82,7 @@ class VppWorld(World):
     def descriptors(self) -> list[AnyDescriptor]:
         """Return the descriptors of an agent that begins."""
         self._access = VppAccess()
-        self._unmarked = Unmarked()
-        self._unmarked.ledger = self._ledger
-        return [HostLinkDescriptor(self.links), *all_descriptors(self._access, unmarked=self._unmarked)]
-
-    def begin(self, scheduler: Scheduler) -> None:
-        scheduler.expect(self._unmarked.items())
+        return [HostLinkDescriptor(self.links), *all_descriptors(self._access)]
 
     async def connect(self, domain: str) -> None:
         if domain != "vpp":

@@ -31,7 +31,6 @@ from contivpp_vpp.descriptors.vrf_table import VrfTableDescriptor
 from contivpp_vpp.descriptors.vxlan_tunnel import VxlanTunnelDescriptor
 from contivpp_vpp.fib_source import FibSourceNumber
 from contivpp_vpp.short_paths import ShortPaths
-from contivpp_vpp.unmarked import Unmarked
 
 __all__ = ["all_descriptors"]
 
@@ -41,7 +40,6 @@ def all_descriptors(
     *,
     persistent_taps: bool = False,
     paths: ShortPaths | None = None,
-    unmarked: Unmarked | None = None,
 ) -> list[AnyDescriptor]:
     """Return a descriptor for every kind of this plugin."""
     return [
@@ -65,8 +63,8 @@ def all_descriptors(
         BridgeDomainDescriptor(vpp),
         BridgeMemberDescriptor(vpp),
         L2FibEntryDescriptor(vpp),
-        Nat44Descriptor(vpp, unmarked),
+        Nat44Descriptor(vpp),
         Nat44InterfaceDescriptor(vpp),
-        Nat44AddressDescriptor(vpp, unmarked),
+        Nat44AddressDescriptor(vpp),
         Nat44MappingDescriptor(vpp),
     ]

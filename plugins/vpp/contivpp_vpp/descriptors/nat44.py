@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from contivpp_core.items import Found, Item, Known, Outcome
-from contivpp_vpp.access import Refused, VppAccess, together
+from contivpp_vpp.access import Refused, together
 from contivpp_vpp.descriptors.base import VppDescriptor
 from contivpp_vpp.descriptors.nat44_base import HalfDone, outcome_in_nat44
 from contivpp_vpp.errors import MissingMessages, VppError
@@ -27,7 +27,6 @@ from contivpp_vpp.messages import (
     NatSetTimeouts,
     NatWorkerDump,
 )
-from contivpp_vpp.unmarked import Unmarked
 from contivpp_vpp.wire.base import Reply, Request
 
 __all__ = ["BYTES_OF_SESSION", "Nat44Descriptor", "free_memory"]
@@ -59,10 +58,7 @@ class Nat44Descriptor(VppDescriptor[Nat44]):
 
     kind: ClassVar[str] = Nat44.kind
     item: ClassVar[type[Item]] = Nat44
-
-    def __init__(self, vpp: VppAccess, unmarked: Unmarked | None = None) -> None:
-        super().__init__(vpp)
-        self._unmarked = unmarked or Unmarked()
+    unmarked: ClassVar[bool] = True
 
     def classify(self, error: Exception) -> Outcome:
         return outcome_in_nat44(error)
@@ -72,7 +68,6 @@ class Nat44Descriptor(VppDescriptor[Nat44]):
 
     async def create(self, item: Nat44, handles: Mapping[str, Any]) -> None:
         await self._check_memory(item.sessions)
-        await self._unmarked.note(item)
         try:
             await self.vpp.request(Nat44EdPluginEnableDisable(sessions=item.sessions))
         except VppError as error:
@@ -111,7 +106,6 @@ class Nat44Descriptor(VppDescriptor[Nat44]):
 
     async def delete(self, item: Nat44, handle: None, handles: Mapping[str, Any]) -> None:
         await self.vpp.ensure(Nat44EdPluginEnableDisable(enable=False), _OFF_ALREADY)
-        await self._unmarked.forget(item)
 
     async def dump(self, known: Known) -> list[Found]:
         if not known.items(self.kind):

@@ -10,12 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from contivpp_core.items import Dependency, Found, Item, Known, Outcome
-from contivpp_vpp.access import VppAccess
 from contivpp_vpp.descriptors.base import VppDescriptor
 from contivpp_vpp.descriptors.nat44_base import ABSENT, EXISTS, IN_NAT44, all_of, outcome_in_nat44
 from contivpp_vpp.items import Nat44Address
 from contivpp_vpp.messages import Nat44AddDelAddressRange, Nat44AddressDump, NatConfigFlags
-from contivpp_vpp.unmarked import Unmarked
 from contivpp_vpp.values import address_bytes
 
 __all__ = ["Nat44AddressDescriptor"]
@@ -28,10 +26,7 @@ class Nat44AddressDescriptor(VppDescriptor[Nat44Address]):
 
     kind: ClassVar[str] = Nat44Address.kind
     item: ClassVar[type[Item]] = Nat44Address
-
-    def __init__(self, vpp: VppAccess, unmarked: Unmarked | None = None) -> None:
-        super().__init__(vpp)
-        self._unmarked = unmarked or Unmarked()
+    unmarked: ClassVar[bool] = True
 
     def classify(self, error: Exception) -> Outcome:
         return outcome_in_nat44(error)
@@ -40,12 +35,10 @@ class Nat44AddressDescriptor(VppDescriptor[Nat44Address]):
         return (IN_NAT44,)
 
     async def create(self, item: Nat44Address, handles: Mapping[str, Any]) -> None:
-        await self._unmarked.note(item)
         await self.vpp.ensure(_message(item, is_add=True), EXISTS)
 
     async def delete(self, item: Nat44Address, handle: None, handles: Mapping[str, Any]) -> None:
         await self.vpp.ensure(_message(item, is_add=False), *ABSENT)
-        await self._unmarked.forget(item)
 
     async def dump(self, known: Known) -> list[Found]:
         wanted = {(address_bytes(item.address), item.twice_nat): item for item in known.items(self.kind)}

@@ -54,10 +54,9 @@ SOMEWHERE = Namespace("/nowhere/netns", 4, 4026532000)
 def wishes(seed: int, count: int = 6, *, real: bool) -> list[list[Item]]:
     """Return wishes, with nothing among them, too; those of a real VPP, or what an embedded one has of them."""
     chance = random.Random(seed)
-    nic = chance.choice(NICS)
     if real:
         return [*(wish_of_real(chance) for _ in range(count)), []]
-    return [*([item for item in wish(chance, nic) if not _only_real(item)] for _ in range(count)), []]
+    return [*([item for item in wish(chance) if not _only_real(item)] for _ in range(count)), []]
 
 
 def _only_real(item: Item) -> bool:
@@ -65,13 +64,10 @@ def _only_real(item: Item) -> bool:
     return isinstance(item, Address | Route) and ":" in (item.address if isinstance(item, Address) else item.prefix)
 
 
-def wish(chance: random.Random, nic: str) -> list[Item]:
-    """Return what a node wants.
-
-    The NIC is always the same: what an agent that died has put on another one is nobody's.
-    """
+def wish(chance: random.Random) -> list[Item]:
+    """Return what a node wants."""
     vrf = chance.choice((0, 1, 2))
-    items = [*uplink(chance, nic), *gateway(chance, vrf), *overlay(chance)]
+    items = [*uplink(chance, chance.choice(NICS)), *gateway(chance, vrf), *overlay(chance)]
     items += [item for number, name in enumerate(PODS) for item in pod(chance, name, number, vrf, ALL_SORTS)]
     return [*items, *tables_of(chance, items)]
 

@@ -46,7 +46,10 @@ class AddressDescriptor(FacetDescriptor[Address]):
         return index
 
     async def _has(self, index: int, address: str) -> bool:
-        """Tell whether it is the interface itself that has the address: a NIC keeps what a former agent gave it."""
+        """Tell whether it is the interface itself that has the address.
+
+        Then it is ours from now on, whoever gave it to a NIC, and goes when it is not wanted any more.
+        """
         found = await self.vpp.dump(IpAddressDump(sw_if_index=index, is_ipv6=is_ipv6(address)))
         return _prefix(address) in [each.prefix for each in found]
 

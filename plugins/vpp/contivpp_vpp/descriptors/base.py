@@ -3,7 +3,7 @@
 
 An interface of ours carries its name in its tag, and its descriptor makes the name known to the dumps that follow,
 under `vpp/interface`. What is set on an interface is ours because the interface is; on a physical interface, which
-is not ours, only what is wanted, or was applied before, counts.
+is not ours, only what is wanted, or was applied before, counts: the ledger knows what an earlier agent applied.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Interface(NamedTuple):
 class FacetDescriptor(VppDescriptor[I]):
     """Base of those that set something on an interface."""
 
+    unmarked: ClassVar[bool] = True
     dumps_after: ClassVar[tuple[str, ...]] = (SPACE,)
 
     async def interfaces(self, known: Known) -> list[Interface]:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interfaces that VPP has by itself (NICs): looked up by VPP's name for them, never made, changed or deleted.
 
-They exist here so that addresses, routes and link states can be put on them by a logical name.
+They exist here so that addresses, routes and link states can be put on them by a logical name. Which device a name
+stands for is noted in the ledger: an agent that starts with another one wanted finds what stands on the former one, and
+takes it down before the name stands for the new one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class PhysicalInterfaceDescriptor(InterfaceDescriptor[PhysicalInterface]):
     kind: ClassVar[str] = PhysicalInterface.kind
     item: ClassVar[type[Item]] = PhysicalInterface
     found_only: ClassVar[bool] = True
+    unmarked: ClassVar[bool] = True
 
     def provides(self, item: PhysicalInterface) -> Iterable[str]:
         return (interface_key(item.name),)
@@ -39,8 +42,11 @@ class PhysicalInterfaceDescriptor(InterfaceDescriptor[PhysicalInterface]):
         """Nothing was made, so nothing is removed."""
 
     async def dump(self, known: Known) -> list[Found]:
-        wanted: dict[str, PhysicalInterface] = {item.device: item for item in known.items(self.kind)}
-        if not wanted:
+        noted: dict[str, PhysicalInterface] = {item.name: item for item in known.noted(self.kind)}
+        taken = {item.device for item in noted.values()}
+        others = (item for item in known.items(self.kind) if item.name not in noted and item.device not in taken)
+        items = [*noted.values(), *others]
+        if not items:
             return []
         names = {each.interface_name: index for index, each in (await self.details()).items()}
-        return [Found(item.key, item, names[device]) for device, item in wanted.items() if device in names]
+        return [Found(item.key, item, names[item.device]) for item in items if item.device in names]

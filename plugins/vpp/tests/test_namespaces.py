@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from contivpp_core.items import Item
+from contivpp_core.ledger import Ledger
 from contivpp_core.namespaces import Namespace
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import VppAccess
@@ -29,8 +30,9 @@ from contivpp_vpp.items import (
 )
 from contivpp_vpp.probe import PROBE
 from contivpp_vpp.short_paths import ShortPaths
-from contivpp_vpp.testing import real_vpp
+from contivpp_vpp.testing import RealVpp, real_vpp
 from contivpp_vpp.transports import unix_socket
+from contivpp_vpp.values import address_text
 
 from .benches import Bench, a_bench, a_vpp
 from .nodes import PodLink, a_node, pods
@@ -199,3 +201,54 @@ async def test_a_nic_of_vpps_start_goes_and_comes(own_network: str) -> None:
             names = {each.interface_name for each in await operator.dump(m.SwInterfaceDump())}
             assert names == {"local0", "host-eth0"}
             operator.close()
+
+
+@pytest.mark.netns
+@pytest.mark.realvpp
+async def test_an_agent_that_starts_with_another_nic_or_address(own_network: str) -> None:
+    """What the former agent set goes, what VPP's start-up commands set stays; a new VPP has nothing of ours."""
+    start, ledger = "", Ledger.open(None)
+    for number in (0, 1):
+        await run(own_network, "ip", "link", "add", f"eth{number}", "type", "veth", "peer", "name", f"wire{number}")
+        start += f"create host-interface name eth{number}\n"
+        start += f"set interface ip address host-eth{number} 10.9.{number}.1/24\n"
+
+    def uplink(nic: int, address: str, mtu: int) -> list[Item]:
+        return [
+            PhysicalInterface(name="uplink", device=f"host-eth{nic}"),
+            Address(interface="uplink", address=address),
+            Mtu(interface="uplink", mtu=mtu),
+            LinkUp(interface="uplink"),
+        ]
+
+    async def life(vpp: RealVpp, nic: int, address: str, mtu: int) -> dict[str, tuple[set[str], int, bool]]:
+        """An agent starts and ends; return addresses and MTU of the NICs, and which of them are up."""
+        items = uplink(nic, address, mtu)
+        async with a_node(unix_socket(vpp.api_socket), items, ledger=ledger) as node:
+            await node.until(lambda: set(node.states().values()) == {"applied"} and len(node.states()) == len(items))
+            await node.scheduler.settled()
+        operator = await Connection.open(unix_socket(vpp.api_socket), name="operator")
+        found = {}
+        for each in await operator.dump(m.SwInterfaceDump()):
+            addresses = await operator.dump(m.IpAddressDump(sw_if_index=each.sw_if_index))
+            texts = {f"{address_text(one.prefix.address)}/{one.prefix.len}" for one in addresses}
+            found[each.interface_name] = texts, each.mtu[0], bool(each.flags & m.IfStatusFlags.ADMIN_UP)
+        operator.close()
+        return {name: found[name] for name in ("host-eth0", "host-eth1")}
+
+    first, second, third = "192.168.16.1/24", "192.168.16.2/24", "10.9.0.1/24"
+    with tempfile.NamedTemporaryFile("w", suffix=".vpp") as commands:
+        commands.write(start)
+        commands.flush()
+        async with real_vpp(netns=own_network, extra=f"unix {{ exec {commands.name} }}") as vpp:
+            there = await life(vpp, 0, first, 1400)
+            assert there == {"host-eth0": ({first, third}, 1400, True), "host-eth1": ({"10.9.1.1/24"}, 9000, False)}
+            there = await life(vpp, 1, first, 1500)
+            assert there == {"host-eth0": ({third}, 1400, False), "host-eth1": ({first, "10.9.1.1/24"}, 1500, True)}
+            there = await life(vpp, 1, second, 1450)
+            assert there["host-eth1"] == ({second, "10.9.1.1/24"}, 1450, True)
+            there = await life(vpp, 0, third, 1400)  # it was there already: ours from now on
+            assert there == {"host-eth0": ({third}, 1400, True), "host-eth1": ({"10.9.1.1/24"}, 1450, False)}
+            await vpp.restart()
+            there = await life(vpp, 0, first, 1400)  # its own start-up commands have set it again
+            assert there["host-eth0"] == ({first, third}, 1400, True)

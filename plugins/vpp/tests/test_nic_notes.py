@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contivpp_core.items import Item
-from contivpp_core.ledger import LedgerError
+from contivpp_core.ledger import Ledger, LedgerError
 from contivpp_core.testing.faults import Fault
 from contivpp_core.testing.trial import Trial
 from contivpp_vpp import messages as m
@@ -31,6 +31,7 @@ from contivpp_vpp.items import (
 )
 from contivpp_vpp.values import address_text, prefix_parts
 
+from .nodes import a_node
 from .worlds import NICS, WRITES, EmbeddedWorld
 
 ONE, TWO, THEIRS = "192.168.16.1/24", "192.168.16.2/24", "172.20.0.1/24"
@@ -288,6 +289,40 @@ def test_every_kind_of_facet_goes_from_a_former_nic(simulated: Any) -> None:
             assert await machine.dump(m.IpUnnumberedDump()) == await machine.dump(m.IpNeighborDump()) == []
 
     simulated(scenario())
+
+
+def test_two_names_may_change_their_devices(simulated: Any) -> None:
+    def both(main: str, other: str) -> list[Item]:
+        """As a node's main interface and another one, which is named after its device."""
+        name = f"nic-{other}"
+        return [
+            *uplink(main, ONE),
+            PhysicalInterface(name=name, device=f"host-{other}"),
+            Address(interface=name, address=THEIRS),
+            LinkUp(interface=name),
+        ]
+
+    async def scenario() -> None:
+        async with a_machine(both(*NICS)) as machine:
+            for nics in (NICS[::-1], NICS):
+                await machine.again(both(*nics))
+                await machine.trial.check_laws()
+                assert await machine.addresses() == {nics[0]: {ONE}, nics[1]: {THEIRS}}
+                assert all([(await machine.details(nic)).flags & m.IfStatusFlags.ADMIN_UP for nic in NICS])
+
+    simulated(scenario())
+
+
+async def test_an_agent_that_starts_with_another_configuration() -> None:
+    world, ledger = EmbeddedWorld(), Ledger.open(None)
+    for items in (BEFORE, uplink("eth1"), uplink("eth1", TWO, 9000), uplink("eth0", TWO)):
+        async with a_node(world.way(), items, ledger=ledger) as node:
+            await node.applied(items)
+            await node.until(node.scheduler.idle)
+            assert {item.key for item in items} == node.states().keys()
+        machine = Machine(Trial(list), world)
+        assert await machine.addresses() == expected(items)
+        assert ledger.items("vpp/unmarked").keys() - {""} == noted(items)
 
 
 def test_nothing_is_noted_of_what_is_on_interfaces_of_ours(simulated: Any) -> None:

@@ -274,8 +274,12 @@ class Graph:
         """Tell whether neither an object with these dependencies shows a mark of ours, nor what it is inside of."""
         if not node.descriptor.unmarked:
             return False
-        hosts = (self.provider(need.keys[0]) for need in dependencies if need.bound)
-        return all(host is not None and host.descriptor.unmarked for host in hosts)
+        for need in dependencies:
+            if need.bound:
+                host = self._providers.get(need.keys[0])
+                if host is None or not self.nodes[host].descriptor.unmarked:
+                    return False
+        return True
 
     def guarded(self, gate: str) -> Sequence[Node]:
         """Return the nodes that may only be taken down while the gate is down."""

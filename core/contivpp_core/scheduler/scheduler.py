@@ -387,7 +387,8 @@ class Scheduler:
         if item is not None and not isinstance(decision, Remove):
             needs = node.dependencies(item)
             handles = handles_of(self.graph, needs)
-            unmarked = isinstance(decision, Create) and self.graph.shows_no_mark(node, needs)
+            if node.descriptor.unmarked and isinstance(decision, Create):
+                unmarked = self.graph.shows_no_mark(node, needs)
         self.graph.begin(node, handles)  # at once: what provides them must not be taken down before the first step
         node.running = True
         self._operations += 1

@@ -54,7 +54,7 @@ _POLL_SECONDS = 0.05
 _RESYNC_TRIES = 100
 _OPERATIONS = "^(create|update|delete) "
 _ALL = "^(create|update|delete|dump) "
-_MOVES = ("want", "want", "want", "faults", "faults", "lose", "kill", "kill and want", "kill at", "cut at")
+_MOVES = ("want", "want", "want", "faults", "faults", "lose", "kill", "kill at", "cut at")
 _PAUSES = (0.0, 0.0, 0.01, 1.0)
 
 Owners = dict[str, dict[Owner, Item]]
@@ -377,7 +377,8 @@ async def _go_through(
 
 async def _step(trial: Trial, chance: random.Random, wishes: Sequence[Iterable[Item] | Owners]) -> None:
     faults = trial.faults
-    match chance.choice(_MOVES + ("messages",) * 3 if trial.world.messages else _MOVES):
+    more = ("messages",) * 3 * trial.world.messages + ("kill and want",) * trial.world.all_found
+    match chance.choice(_MOVES + more):
         case "want":
             trial.want(chance.choice(wishes))
         case "faults":

@@ -43,5 +43,8 @@ class World:
     messages = False
     """Whether there is something to plan."""
 
+    all_found = False
+    """Whether an agent that starts with other wishes finds what its predecessor made: dumps need not be told of it."""
+
     def plan(self, faults: Faults, chance: random.Random) -> None:
         """Plan a fault of the messages."""

@@ -68,6 +68,7 @@ class VppWorld(World):
     """What is the same for every VPP: the connection."""
 
     messages = True
+    all_found = True
     settings = ConnectionSettings()
 
     def __init__(self) -> None:

@@ -157,6 +157,8 @@ class ApiSession:
             return
         if inspect.isawaitable(result):
             self._waiting = asyncio.ensure_future(self._wait(result, codec, request, target))
+            if inspect.iscoroutine(result):  # a client that leaves at once takes it along before its first step
+                self._waiting.add_done_callback(lambda _: result.close())
         else:
             self._answer(codec, request, target, result)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from contivpp_core.errors import ContivError
 from contivpp_core.items import Item, Outcome
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import ForeignObject
@@ -243,6 +244,18 @@ async def test_a_vlan_that_somebody_has_is_a_conflict(bench: Bench) -> None:
         await bench.create(SubInterface(name="vlan", parent="bvi", vlan=100))
     assert bench.descriptors["vpp/sub-interface"].classify(refusal.value) is Outcome.CONFLICT
     assert await bench.dump("vpp/sub-interface") == {}
+
+
+async def test_a_vlan_that_another_one_of_ours_has_is_tried_again(bench: Bench) -> None:
+    await bench.create(BVI)
+    other, item = (SubInterface(name=name, parent="bvi", vlan=100) for name in ("other", "vlan"))
+    await bench.create(other)
+    with pytest.raises(ContivError, match="other has VLAN 100 of bvi") as refusal:
+        await bench.create(item)
+    assert bench.descriptors["vpp/sub-interface"].classify(refusal.value) is Outcome.RETRY
+    await bench.delete(other)
+    await bench.create(item)
+    assert [each.item for each in (await bench.dump("vpp/sub-interface")).values()] == [item]
 
 
 async def test_a_sub_interface_that_was_left_half_made_is_replaced(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from contivpp_core.errors import ContivError
 from contivpp_core.items import Dependency, Found, Item, Known
 from contivpp_vpp.access import ForeignObject
 from contivpp_vpp.descriptors.base import NO_INTERFACE, InterfaceDescriptor, index_of
@@ -70,6 +71,8 @@ class SubInterfaceDescriptor(InterfaceDescriptor[SubInterface]):
         """Remove what has the VLAN, if it is ours; tell whether there was something."""
         there = [each for each in (await self.details()).values() if _has(each, parent, item.vlan)]
         for each in there:
+            if (other := name_of_tag(each.tag)) and other != item.name:  # it may be on its way to another VLAN
+                raise ContivError(f"{other} has VLAN {item.vlan} of {item.parent}: it is tried again")
             if each.tag != tag_of(item.name) and not _half_made(each):
                 raise ForeignObject(
                     f"{each.interface_name} has VLAN {item.vlan} of {item.parent} already, with tag {each.tag!r}: "

@@ -264,15 +264,16 @@ def _pod(found: _PodObject) -> Pod:
     spec, status = found.spec or _PodSpec(), found.status or _PodStatus()
     if not found.metadata.namespace:
         raise missing("namespace", "$.metadata")
-    # An init container that restarts always is a sidecar: it serves next to the others.
-    sidecars = [container for container in spec.init_containers or () if container.restart_policy == "Always"]
+    containers = spec.containers or []
+    if spec.init_containers:  # one that restarts always is a sidecar: it serves next to the others
+        containers = [*containers, *(each for each in spec.init_containers if each.restart_policy == "Always")]
     addresses = [entry.ip for entry in status.pod_ips or () if entry.ip] or (
         [status.pod_ip] if status.pod_ip else []
     )
     # Lists, where a generator would do: an agent makes thousands of pods at once, and lists are made in half the time.
     ports = [
         ContainerPort(port.name or "", port.container_port, port.protocol or "TCP")
-        for container in (*(spec.containers or ()), *sidecars)
+        for container in containers
         for port in container.ports or ()
     ]
     return Pod(

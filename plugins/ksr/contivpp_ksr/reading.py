@@ -8,7 +8,7 @@ costs nobody else anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -61,7 +61,7 @@ class Event(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a list: the list's version, the token of the next page, objects for `Reader.record`, and its bytes."""
+    """A page of a list: the list's version, the token of the next page, objects for `Reader.take`, and its bytes."""
 
     version: str
     following: str
@@ -160,6 +160,22 @@ class Reader(Generic[R]):
         except (msgspec.MsgspecError, UnicodeDecodeError):
             found = _raw_page.decode(body)
         return Page(found.metadata.resource_version, found.metadata.following, found.items or [], len(body))
+
+    def take(self, objects: Sequence[Any], records: dict[str, R]) -> list[Malformed]:
+        """Add the records of a page's objects, by their keys; return what cannot be read."""
+        make, key = self._make, self.table.key
+        malformed = []
+        for each in objects:
+            try:
+                found = make(each)
+            except Exception:  # it cannot be read, or has to be decoded first
+                alone = self.record(each)
+                if isinstance(alone, Malformed):
+                    malformed.append(alone)
+                    continue
+                found = alone
+            records[key(found)] = found
+        return malformed
 
     def record(self, found: Any) -> R | Malformed:
         """Return the record of an object of a page."""

@@ -217,12 +217,7 @@ class Reflector:
             limit, following = page.fitting(limit), page.following
 
     def _collect(self, objects: list[Any], records: dict[str, Record], kept: set[str]) -> None:
-        record, key = self.resource.reader.record, self.resource.table.key
-        for each in objects:
-            found = record(each)
-            if not isinstance(found, Malformed):
-                records[key(found)] = found
-                continue
+        for found in self.resource.reader.take(objects, records):
             self._note(found)
             if found.key:
                 kept.add(found.key)

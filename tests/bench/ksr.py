@@ -33,6 +33,8 @@ __all__ = ["ksr"]
 
 AT_ONCE = 50
 RATE, SECONDS = 100, 20
+LISTS = 7
+"""The median of so many is told: one process is up to twice as fast as the next one, by the machine's doing."""
 BURSTS = 3
 """The median of so many is told: how much of a burst is there at once is the server's doing."""
 REFERENCE = "kubernetes informer"
@@ -181,14 +183,14 @@ async def _measure(etcd: Etcd, api: ApiServer) -> list[Measured]:
     await _put(etcd, [pod(number, "0") for number in range(PODS)])
     await _put(etcd, [service(number) for number in range(SERVICES)])
     await asyncio.sleep(2)
-    lists: dict[str, Any] = {}
+    lists = await _lists(etcd, api)
     watches: dict[str, Any] = {}
     bursts: dict[str, Any] = {}
     arrived: dict[str, float] = {}
     answers: dict[str, float] = {}
     for number, kind in enumerate(("informer", "records", "tables", "store"), 1):
         async with _client(kind, api, etcd) as client:
-            lists[kind] = await client.told()
+            lists.setdefault(kind, await client.told())
             await asyncio.sleep(1)  # the watches are open
             client.ask(f"{number} {PODS}")
             await client.told()
@@ -202,6 +204,19 @@ async def _measure(etcd: Etcd, api: ApiServer) -> list[Measured]:
                 client.ask("arrived")
                 arrived = (await client.told())["arrived"]
     return _results(lists, watches, bursts, arrived, answers)
+
+
+async def _lists(etcd: Etcd, api: ApiServer) -> dict[str, Any]:
+    """List in turns; not into etcd, which would have everything from the second time on."""
+    found: dict[str, list[Any]] = {"informer": [], "records": [], "tables": []}
+    for _ in range(LISTS):
+        for kind, some in found.items():
+            async with _client(kind, api, etcd) as client:
+                some.append(await client.told())
+    return {
+        kind: {key: statistics.median(each[key] for each in some) for key in ("cpu", "wall", "peak")}
+        for kind, some in found.items()
+    }
 
 
 async def _burst(etcd: Etcd, client: _Worker, value: str) -> Any:

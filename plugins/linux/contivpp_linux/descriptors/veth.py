@@ -196,7 +196,7 @@ class VethDescriptor(LinuxDescriptor[Veth]):
                 pairs[mark.key] = pair._replace(first=link) if mark.end == "a" else pair._replace(peer=link)
             elif namespace == HOST and is_provisional(link.name):
                 found.append(Found(f"{self.kind}/host/{link.name}", None, link.name))
-        read = {str(namespace) for namespace in namespaces}
+        read = {str(namespace) for namespace, _ in links}  # in each that can be seen there is lo, at least
         for key, pair in pairs.items():
             item = _found(pair, wanted.get(key), read)
             found.append(Found(key, item))

@@ -375,6 +375,16 @@ async def test_cancelled_request_does_not_harm_the_others(world):
     assert await world.found(one) is None
 
 
+async def test_veth_is_as_wanted_while_the_way_to_its_namespace_is_hidden(world):
+    """The folder of namespaces may be mounted late: to make the pair anew would cut a pod that runs."""
+    namespace = await world.namespace()
+    names = {"name": "eth0", "peer_namespace": HOST, "peer_name": "pod1"}
+    await world.create(Veth(namespace=namespace, **names))
+    hidden = Veth(namespace=Namespace("/hidden", namespace.device, namespace.inode), **names)
+    found = (await world.dump(Veth.kind, hidden))[hidden.key].item
+    assert world.of(hidden).equal(hidden, found)
+
+
 async def test_a_pair_whose_namespace_cannot_be_entered_goes_by_its_other_end_after_several_readings(world):
     namespace = await world.namespace()
     veth = Veth(namespace=namespace, name="eth0", peer_namespace=HOST, peer_name="pod1")

@@ -18,6 +18,7 @@ from contivpp_core import hookspecs
 from contivpp_core.errors import NotReady, PluginError
 from contivpp_core.events import Event
 from contivpp_core.loading import LoadedPlugin, manager_for
+from contivpp_core.tasks import end
 
 __all__ = ["QUEUE_LENGTH", "Hooks"]
 
@@ -145,10 +146,7 @@ class Hooks:
                 deadline,
                 ", ".join(late) or "one in hand",
             )
-        tasks = [mailbox.task for mailbox in self._mailboxes.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*(mailbox.task for mailbox in self._mailboxes.values()))
         self._mailboxes.clear()
 
     def _distribution(self, name: str) -> str:

@@ -20,6 +20,7 @@ from contivpp_core.kvstore import (
     PutKey,
     StoreUnavailable,
 )
+from contivpp_core.tasks import end
 
 __all__ = ["LOCK_PREFIX", "lock"]
 
@@ -39,8 +40,7 @@ async def lock(store: KVStore, name: str, *, ttl: float) -> AsyncIterator[int]:
         await _acquire(store, LOCK_PREFIX + name, lease)
         yield lease
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
+        await end(keeper)
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await store.revoke(lease)

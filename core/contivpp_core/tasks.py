@@ -9,8 +9,9 @@ from typing import Any
 __all__ = ["end"]
 
 
-async def end(task: asyncio.Task[Any] | None) -> None:
-    """Cancel a task, and wait until it has ended; how it ends is no matter any more. None is no task."""
-    if task is not None:
+async def end(*tasks: asyncio.Future[Any] | None) -> None:
+    """Cancel tasks, and wait until they have ended; how they end is no matter any more. None is no task."""
+    there = [task for task in tasks if task is not None]
+    for task in there:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    await asyncio.gather(*there, return_exceptions=True)

@@ -270,10 +270,8 @@ class Graph:
                     found.append((self.nodes[name], dependency))
         return found
 
-    def shows_no_mark(self, node: Node, dependencies: Iterable[Dependency]) -> bool:
-        """Tell whether neither an object with these dependencies shows a mark of ours, nor what it is inside of."""
-        if not node.descriptor.unmarked:
-            return False
+    def inside_unmarked(self, dependencies: Iterable[Dependency]) -> bool:
+        """Tell whether nothing that an object with these dependencies is inside of shows a mark of ours."""
         for need in dependencies:
             if need.bound:
                 host = self._providers.get(need.keys[0])

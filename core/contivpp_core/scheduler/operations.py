@@ -16,6 +16,7 @@ from contivpp_core.items import Item
 from contivpp_core.scheduler.decide import Create, Decision, Remove, Update
 from contivpp_core.scheduler.graph import Actual, Node
 from contivpp_core.scheduler.notes import Notes
+from contivpp_core.tasks import end
 
 __all__ = ["Operation", "Operations"]
 
@@ -86,10 +87,7 @@ class Operations:
         self._ends.clear()
         for operation in posted.values():
             operation.node.unknown, operation.node.running = True, False
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks.values())
 
     def _post(self, operation: Operation) -> bool:
         """Have the descriptor send what makes the object; tell whether it did."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from contivpp_core.clock import gently
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Unavailable
 from contivpp_core.scheduler.graph import Node
+from contivpp_core.tasks import end
 
 if TYPE_CHECKING:
     from contivpp_core.scheduler.scheduler import Scheduler
@@ -49,10 +50,7 @@ class Resync:
 
     async def stop(self) -> None:
         """End all reading."""
-        tasks = list(self._soon.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._soon.values())
 
     # --- a whole domain
 
@@ -88,7 +86,7 @@ class Resync:
         return [
             node.actual.item
             for node in nodes
-            if node.actual is not None and self._graph.shows_no_mark(node, node.actual.dependencies)
+            if node.actual is not None and self._graph.inside_unmarked(node.actual.dependencies)
         ]
 
     async def look(self, domain: str) -> dict[str, list[Found]]:

@@ -388,7 +388,7 @@ class Scheduler:
             needs = node.dependencies(item)
             handles = handles_of(self.graph, needs)
             if node.descriptor.unmarked and isinstance(decision, Create):
-                unmarked = self.graph.shows_no_mark(node, needs)
+                unmarked = self.graph.inside_unmarked(needs)
         self.graph.begin(node, handles)  # at once: what provides them must not be taken down before the first step
         node.running = True
         self._operations += 1

@@ -36,6 +36,7 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Owner
 from contivpp_core.ledger import Ledger
 from contivpp_core.scheduler import Scheduler
+from contivpp_core.tasks import end
 from contivpp_core.testing.faults import Fault, Faults
 from contivpp_core.testing.order import Noting, Order
 from contivpp_core.testing.worlds import World
@@ -187,8 +188,7 @@ class Trial:
 
     async def _end_up(self, domain: str) -> None:
         while former := self._ups.pop(domain, None):
-            former.cancel()
-            await asyncio.gather(former, return_exceptions=True)
+            await end(former)
 
     async def _until_up(self, domain: str) -> None:
         for _ in range(_RESYNC_TRIES):

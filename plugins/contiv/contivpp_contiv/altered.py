@@ -23,6 +23,7 @@ from contivpp_core.namespaces import Namespace
 from contivpp_core.records import Record
 from contivpp_core.renderers import View
 from contivpp_core.state import Delete, Put, Ready, State, Write
+from contivpp_core.tasks import end
 from contivpp_linux.batcher import reference
 from contivpp_linux.items import Route
 from contivpp_linux.kernel.errors import KernelError
@@ -64,9 +65,7 @@ class AlteredLinks:
     async def stop(self) -> None:
         """End; the ledger keeps what is known."""
         self._unlisten()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     def wired(self, attachment: str) -> None:
         """An ADD is done: see later what the rest of the chain has set, as the kernel does not tell of sysctls.

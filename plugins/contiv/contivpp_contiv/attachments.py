@@ -39,6 +39,7 @@ from contivpp_core.ledger import LedgerWrite
 from contivpp_core.namespaces import HOST, Namespace
 from contivpp_core.node import NODE_SUBNETS
 from contivpp_core.state import Delete, Put, Ready, Write
+from contivpp_core.tasks import end
 from contivpp_linux.batcher import reference
 from contivpp_linux.kernel.errors import KernelError, NamespaceGone, NamespaceHidden, NotANamespace
 from contivpp_linux.kernel.protocol import Kernel
@@ -135,10 +136,7 @@ class Attachments:
 
     async def stop(self) -> None:
         """Leave everything as it is; the ledger knows what is unfinished."""
-        tasks = [*self._adding.values(), *self._background]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._adding.values(), *self._background)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -23,6 +23,7 @@ from typing import Any
 from contivpp_core.agent import Agent
 from contivpp_core.records import AnyTable, Record
 from contivpp_core.state import Change, Put, Ready, Write
+from contivpp_core.tasks import end
 from contivpp_datastore.tablefile import Content, TableFile, Update
 
 __all__ = ["CONDITION", "LocalMirror"]
@@ -74,9 +75,7 @@ class LocalMirror:
     async def stop(self) -> None:
         """Store what is not stored yet, and close."""
         self._unfollow()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         if self._thread is not None and self._file is not None:
             if self._opened.is_set() and not self.error:
                 await self._flush()

@@ -16,6 +16,7 @@ from contivpp_core.identity import IdBook, Publisher
 from contivpp_core.metrics import Metric
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM
 from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.tasks import end
 from contivpp_ksr.access import Access
 from contivpp_ksr.command import KSR
 from contivpp_ksr.config import KsrConfig
@@ -92,9 +93,7 @@ class KsrPlugin(Plugin):
 
     async def stop(self) -> None:
         """Stop watching; the tables stay as they are."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks.clear()
         if self._source is not None:
             await self._source.close()

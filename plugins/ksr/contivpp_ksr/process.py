@@ -16,6 +16,7 @@ from typing import Any
 
 from contivpp_core import collector
 from contivpp_core.kvstore import KVStore
+from contivpp_core.tasks import end
 from contivpp_ksr.access import Access, access_for
 from contivpp_ksr.annotations import Annotator, StoreClaims
 from contivpp_ksr.client import ApiClient
@@ -152,8 +153,7 @@ class KsrProcess:
             await work
         else:
             log.info("ksr stops, and gives the lock back")
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await end(work)
 
 
 def _log_standing(reflector: Reflector) -> None:

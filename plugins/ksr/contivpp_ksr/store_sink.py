@@ -42,6 +42,7 @@ from contivpp_core.kvstore import (
 )
 from contivpp_core.markers import MARKER, marked_kind, marker_key, marker_value
 from contivpp_core.records import Record
+from contivpp_core.tasks import end
 from contivpp_ksr.counters import Counters
 from contivpp_ksr.resources import RESOURCES, Resource
 from contivpp_ksr.sink import Change
@@ -217,9 +218,7 @@ class StoreSink:
                 task.result()
         finally:
             self.leading = False
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
             self._due.clear()
             self.marked.clear()
 

@@ -17,6 +17,7 @@ from contivpp_core.errors import RequestError
 from contivpp_core.namespaces import Namespace
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.scheduler.graph import Node
+from contivpp_core.tasks import end
 from contivpp_linux.batcher import reference
 from contivpp_linux.items import Mtu, Route, Settled, Sysctl, settled_key
 from contivpp_linux.kernel.errors import KernelError
@@ -101,10 +102,7 @@ class Sightings:
 
     async def stop(self) -> None:
         """End what is under way."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks.values())
 
     def tell(self, sighting: Sighting) -> None:
         """Pass a sighting on."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
+from contivpp_core.tasks import end
 from contivpp_vpp.connection import Connection, ConnectionSettings
 from contivpp_vpp.errors import NotConnected, VppConnectionError
 from contivpp_vpp.incarnation import Incarnation
@@ -125,8 +126,7 @@ class VppClient:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""

@@ -24,6 +24,7 @@ from contivpp_core.items import AnyDescriptor, Unavailable
 from contivpp_core.metrics import Metric
 from contivpp_core.node import NETWORK_INTERFACE
 from contivpp_core.plugin import Plugin, hookimpl
+from contivpp_core.tasks import end
 from contivpp_vpp import messages as m
 from contivpp_vpp.access import VppAccess
 from contivpp_vpp.client import Connected, VppClient
@@ -161,10 +162,7 @@ class VppPlugin(Plugin):
         for helper in (self._watch, self._nics):
             if helper is not None:
                 await helper.stop()
-        tasks = [*self._tasks, *([self._probe] if self._probe else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks, self._probe)
 
     def _spawn(self, work: asyncio._CoroutineLike[None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

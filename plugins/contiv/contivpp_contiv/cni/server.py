@@ -18,6 +18,7 @@ from contivpp_contiv.cni.request import SUPPORTED_VERSIONS
 from contivpp_contiv.cni.result import error_result
 from contivpp_core.errors import ContivError, RequestError
 from contivpp_core.sockets import private, take_over
+from contivpp_core.tasks import end
 
 __all__ = ["CniServer"]
 
@@ -62,10 +63,7 @@ class CniServer:
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
-        calls = list(self._calls)
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await end(*self._calls)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._call(reader, writer))

@@ -31,6 +31,7 @@ from contivpp_core.kvstore import (
     WatchBatch,
     WatchEvent,
 )
+from contivpp_core.tasks import end
 from contivpp_datastore.embedded import protocol
 
 __all__ = ["EmbeddedStore"]
@@ -246,8 +247,7 @@ class _Calls:
         return answers
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _read(self) -> None:
         try:

@@ -25,6 +25,7 @@ from contivpp_core import logs
 from contivpp_core.errors import ContivError
 from contivpp_core.kvstore import Compacted, KVStore, KVStoreError, LeaseLost, StoreUnavailable
 from contivpp_core.sockets import private, take_over
+from contivpp_core.tasks import end
 from contivpp_datastore.embedded import protocol
 from contivpp_datastore.embedded.database import HistoryLimit
 from contivpp_datastore.embedded.engine import SqliteStore
@@ -66,9 +67,7 @@ class StoreServer:
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await end(*self._connections)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self._store, reader, writer, self._stall)
@@ -102,9 +101,7 @@ class _Connection:
         except ConnectionError as error:
             log.info("connection lost", extra={"peer": self._peer, "reason": str(error)})
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end(*self._tasks)
             self._writer.transport.abort()  # unread answers are of no use to anybody
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -25,17 +23,10 @@ from contivpp_core.testing.dataplane import (
     FakeVrf,
 )
 from contivpp_core.testing.faults import Fault, Faults, InjectedFault
+from contivpp_core.testing.simulated import simulated
 from contivpp_core.testing.trial import Trial, check_descriptors
 
 SEEDS = range(int(os.environ.get("CONTIVPP_LAW_SEEDS", "30")))
-
-
-def simulated(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    @functools.wraps(test)
-    def run(**arguments: Any) -> None:
-        run_simulated(test(**arguments))  # type: ignore[arg-type]
-
-    return run
 
 
 # --- the plan

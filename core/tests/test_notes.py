@@ -12,6 +12,7 @@ from contivpp_core.clock import run_simulated
 from contivpp_core.items import Dependency, Descriptor, Found, Item, Known, Owner
 from contivpp_core.ledger import Ledger, LedgerError, LedgerWrite
 from contivpp_core.scheduler import Scheduler
+from contivpp_core.testing.simulated import simulated
 
 ME = Owner("test", "all")
 SPACE = "bare/unmarked"
@@ -149,14 +150,6 @@ ALL: Sequence[Item] = (PLACE, BOX, IN_PLACE, IN_BOX, IN_BOTH)
 def want(scheduler: Scheduler, *items: Item) -> None:
     keys = {node.key for node in scheduler.graph} | {item.key for item in items}
     scheduler.submit(sorted(keys), {item.key: {ME: item} for item in items})
-
-
-def simulated(test: Any) -> Any:
-    def run() -> None:
-        run_simulated(test())
-
-    run.__name__ = test.__name__
-    return run
 
 
 @simulated

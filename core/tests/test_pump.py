@@ -4,25 +4,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from contivpp_core.clock import LONGEST_SLICE, gently, run_simulated
+from contivpp_core.clock import LONGEST_SLICE, gently
 from contivpp_core.errors import RequestError
 from contivpp_core.items import Item, Owner
 from contivpp_core.scheduler import Scheduler
 from contivpp_core.testing.dataplane import FakeDataplane, FakePort, FakeRoute
+from contivpp_core.testing.simulated import simulated
 
 ME = Owner("a", "me")
-
-
-def simulated(test: Any) -> Any:
-    def run() -> None:
-        run_simulated(test())
-
-    run.__name__ = test.__name__
-    return run
 
 
 async def up(world: FakeDataplane, *, decisions: int) -> Scheduler:

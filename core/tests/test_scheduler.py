@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from contivpp_core.clock import run_simulated
 from contivpp_core.errors import ContivError, RequestError
 from contivpp_core.items import AnyDescriptor, Found, Item, Known, Outcome, Owner
 from contivpp_core.scheduler import ItemRefused, Scheduler
 from contivpp_core.testing.dataplane import FakeDataplane, FakeFilter, FakeLink, FakePort, FakeRoute, FakeVrf
 from contivpp_core.testing.faults import Fault, InjectedFault
+from contivpp_core.testing.simulated import simulated
 
 ME, YOU = Owner("a", "me"), Owner("b", "you")
 
@@ -37,14 +37,6 @@ async def up(world: FakeDataplane, **options: Any) -> Scheduler:
     scheduler = scheduler_of(world, **options)
     await scheduler.domain_up("fake", "1")
     return scheduler
-
-
-def simulated(test: Any) -> Any:
-    def run() -> None:
-        run_simulated(test())
-
-    run.__name__ = test.__name__
-    return run
 
 
 @simulated

@@ -158,6 +158,8 @@ async def test_nothing_is_concluded_while_containerd_gives_no_answer(daemon: Con
     await says(rig, "sandboxes are not known", seconds=30)
     assert attached(rig) == [sandbox]
     Path(daemon.socket).unlink(missing_ok=True)
+    await several_comparisons()
+    assert attached(rig) == [sandbox]
     await daemon.start()
     await says(rig, "containerd 1.", seconds=80)
     await several_comparisons()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -22,6 +21,7 @@ from contivpp_core.kvstore import WatchBatch, WatchEvent
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.plugin import Plugin, hookimpl
 from contivpp_core.testing.kvstore import MemoryKVStore
+from contivpp_core.testing.simulated import simulated
 from contivpp_datastore.objects import TABLES, place
 from contivpp_datastore.plugin import DatastorePlugin
 
@@ -57,14 +57,6 @@ async def mirrored(store: MemoryKVStore, *others: Plugin) -> Any:
     finally:
         await agent.stop()
         store.close()
-
-
-def simulated(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def run() -> None:
-        run_simulated(test())
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
 
 
 def pod(name: str, namespace: str = "default", **labels: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from contivpp_core.kubernetes import KINDS, NAMESPACE, NODE, POD
 from contivpp_core.markers import MARKER, marked_kind, marker_key, marker_value
 from contivpp_core.node import CLUSTER_NODE, NODE_CLAIM, ClusterNode
 from contivpp_core.testing.kvstore import MemoryKVStore
+from contivpp_core.testing.simulated import simulated
 from contivpp_datastore.plugin import DatastorePlugin
 
 NODES = ("node1", "node2", "node3")
@@ -104,14 +105,6 @@ async def agent_of(
         yield agent, plugin
     finally:
         await agent.stop()
-
-
-def simulated(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def run() -> None:
-        run_simulated(test())
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
 
 
 async def filled() -> World:
